@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A system call that may block, made by a thread, see call.h. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "call.h"
+#include "proc.h"
+#include "reqlog.h"
+#include "wait.h"
+
+static long do_close(const struct call_arg *arg)
+{
+	return close(arg->fd);
+}
+
+static long do_fsync(const struct call_arg *arg)
+{
+	return fsync(arg->fd);
+}
+
+static long do_pread(const struct call_arg *arg)
+{
+	return pread(arg->fd, arg->buf, arg->len, arg->off);
+}
+
+static long do_read_all(const struct call_arg *arg)
+{
+	size_t step = 64 << 10;
+	size_t done = 0;
+	ssize_t got;
+
+	while (done < arg->len) {
+		if (step > arg->len - done)
+			step = arg->len - done;
+		got = read(arg->fd, (char *)arg->buf + done, step);
+		if (got < 0)
+			return -1;
+		if (!got)
+			break;
+		done += got;
+	}
+	return done;
+}
+
+static long do_sync(const struct call_arg *arg)
+{
+	(void)arg;
+	sync();
+	return 0;
+}
+
+static long do_sync_file_range(const struct call_arg *arg)
+{
+	return sync_file_range(arg->fd, arg->off, arg->len, arg->flags);
+}
+
+static long do_write(const struct call_arg *arg)
+{
+	return write(arg->fd, arg->buf, arg->len);
+}
+
+const struct call_op call_close = { "close", SYS_close, do_close };
+const struct call_op call_fsync = { "fsync", SYS_fsync, do_fsync };
+const struct call_op call_pread = { "pread", SYS_pread64, do_pread };
+const struct call_op call_read_all = { "read", SYS_read, do_read_all };
+const struct call_op call_sync = { "sync", SYS_sync, do_sync };
+const struct call_op call_sync_file_range = {
+	"sync_file_range", SYS_sync_file_range, do_sync_file_range
+};
+
+const struct call_op call_write = { "write", SYS_write, do_write };
+
+static void *call_thread(void *arg)
+{
+	struct call *c = arg;
+
+	__atomic_store_n(&c->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
+	errno = 0;
+	c->ret = c->op->fn(&c->arg);
+	c->err = c->ret < 0 ? errno : 0;
+	word_set(&c->returned, 1);
+	return NULL;
+}
+
+struct call *call_start(struct call **list, struct reqlog *log,
+			const struct call_op *op, struct call_arg arg)
+{
+	struct call *c = calloc(1, sizeof(*c));
+	int err = ENOMEM;
+
+	if (c) {
+		c->op = op;
+		c->arg = arg;
+		c->log = log;
+		err = pthread_create(&c->thread, NULL, call_thread, c);
+	}
+	if (err) {
+		fprintf(stderr, "# starting a thread for %s: %s\n", op->name,
+			strerror(err));
+		free(c);
+		return NULL;
+	}
+	c->next = *list;
+	*list = c;
+	return c;
+}
+
+bool call_returned(struct call *c)
+{
+	return word_get(&c->returned);
+}
+
+/* Asleep in its call, as far as can be seen from outside. */
+static bool call_asleep(struct call *c)
+{
+	pid_t tid = __atomic_load_n(&c->tid, __ATOMIC_ACQUIRE);
+
+	return tid && task_blocked_in(tid, c->op->nr);
+}
+
+static int call_lost(struct call *c, const char *awaited)
+{
+	fprintf(stderr, "# awaited for %d s in vain: %s %s\n", WAIT_SECONDS,
+		c->op->name, awaited);
+	task_print(stderr, getpid(), c->tid);
+	reqlog_dump(c->log, stderr);
+	return CALL_LOST;
+}
+
+int call_wait_blocked(struct call *c)
+{
+	__u64 deadline = wait_deadline();
+	bool asleep;
+
+	do {
+		/* In this order: a call that has returned is never asleep. */
+		asleep = call_asleep(c);
+		if (call_returned(c))
+			return CALL_RETURNED;
+		if (asleep)
+			return CALL_BLOCKED;
+		sched_yield();
+	} while (now_usec() < deadline);
+
+	return call_lost(c, "to block or to return");
+}
+
+int call_wait_returned(struct call *c)
+{
+	if (word_sleep(&c->returned, 0, wait_deadline()))
+		return CALL_RETURNED;
+	return call_lost(c, "to return");
+}
+
+int call_end_all(struct call **list)
+{
+	__u64 deadline = wait_deadline();
+	struct call *c, *left = NULL;
+	int count = 0;
+
+	while (*list) {
+		c = *list;
+		*list = c->next;
+		if (word_sleep(&c->returned, 0, deadline)) {
+			pthread_join(c->thread, NULL);
+			free(c);
+			continue;
+		}
+		fprintf(stderr, "# %s has not returned even now\n",
+			c->op->name);
+		task_print(stderr, getpid(), c->tid);
+		c->next = left;
+		left = c;
+		count++;
+	}
+	*list = left;
+	return count;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A system call that may block, made by a thread of its own.
+ *
+ * A thread and not a process: at its end a process with descriptors of its own
+ * sends FLUSH for each, and waits for that too, which would be taken for the
+ * call under test.
+ */
+
+#ifndef FUSE_WB_CALL_H
+#define FUSE_WB_CALL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <linux/types.h>
+
+struct reqlog;
+
+/* The arguments; each call takes what it needs. */
+struct call_arg {
+	int fd;
+	off_t off;
+	size_t len;
+	void *buf;
+	unsigned int flags;
+};
+
+/**
+ * struct call_op - a kind of call
+ * @name: for messages
+ * @nr: its system call's number; -1 when it blocks in none, as in a page fault
+ * @fn: makes the call; returns what the call returned, with errno
+ */
+struct call_op {
+	const char *name;
+	long nr;
+	long (*fn)(const struct call_arg *arg);
+};
+
+extern const struct call_op call_close;
+extern const struct call_op call_fsync;
+extern const struct call_op call_pread;
+/* read(2) until the file ends or @len bytes are there; the sum */
+extern const struct call_op call_read_all;
+extern const struct call_op call_sync;
+extern const struct call_op call_sync_file_range;
+extern const struct call_op call_write;
+
+/* int, not the enum, where it is returned: what tests compare is signed. */
+enum call_state {
+	CALL_BLOCKED,
+	CALL_RETURNED,
+	CALL_LOST,
+};
+
+/**
+ * struct call - a call under way
+ * @next: in the list of the calls of one mount
+ * @op: its kind
+ * @arg: its arguments
+ * @log: the server's log, for messages
+ * @thread: to join
+ * @tid: its thread id, 0 until that runs
+ * @returned: 1 when it has returned: @ret and @err hold; a word to sleep on
+ * @ret: what it returned
+ * @err: its errno, 0 when @ret is not -1
+ */
+struct call {
+	struct call *next;
+	const struct call_op *op;
+	struct call_arg arg;
+	struct reqlog *log;
+	pthread_t thread;
+	pid_t tid;
+	__u32 returned;
+	long ret;
+	int err;
+};
+
+/**
+ * call_start() - make a call in a new thread
+ * @list: the list that call_end_all() is given at the end
+ * @log: the server's log, for messages
+ * @op: the kind of call
+ * @arg: its arguments
+ *
+ * Return: the call, owned by the list; NULL and a message on failure.
+ */
+struct call *call_start(struct call **list, struct reqlog *log,
+			const struct call_op *op, struct call_arg arg);
+
+bool call_returned(struct call *c);
+
+/**
+ * call_wait_blocked() - wait until the call sleeps, or has returned
+ * @c: the call
+ *
+ * Asleep is not yet stuck, for the sleep may be a passing one: tests use
+ * call_stays_blocked() of mnt.h.
+ *
+ * Return: CALL_BLOCKED; CALL_RETURNED; or CALL_LOST when neither came true
+ * within WAIT_SECONDS, after printing the thread's state and the log.
+ */
+int call_wait_blocked(struct call *c);
+
+/**
+ * call_wait_returned() - wait until the call has returned
+ * @c: the call
+ *
+ * Return: CALL_RETURNED; or CALL_LOST when WAIT_SECONDS have passed, after
+ * printing the thread's state and stack and the log.
+ */
+int call_wait_returned(struct call *c);
+
+/* Join every call that has returned by the deadline.  Return: those left. */
+int call_end_all(struct call **list);
+
+#endif

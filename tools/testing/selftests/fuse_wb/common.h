@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What every fuse_wb test program includes, and the fixture helpers that take
+ * _metadata.  These cannot stand in a file of their own, for the harness's
+ * header defines functions: one file of a program may include it.
+ */
+
+#ifndef FUSE_WB_COMMON_H
+#define FUSE_WB_COMMON_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The harness is not made for -Wextra. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#include "../kselftest_harness.h"
+#pragma GCC diagnostic pop
+
+#include "call.h"
+#include "control.h"
+#include "mnt.h"
+#include "proc.h"
+#include "reqlog.h"
+#include "server.h"
+#include "wait.h"
+
+/* "fixture.variant.test", which the harness's option -r takes. */
+static inline void full_test_name(const struct __test_metadata *_metadata,
+				  const void *variant, char *name, size_t size)
+{
+	const struct __fixture_variant_metadata *v;
+
+	for (v = _metadata->fixture->variant; v && v->data != variant;)
+		v = v->next;
+	snprintf(name, size, "%s%s%s.%s", _metadata->fixture->name,
+		 v ? "." : "", v ? v->name : "", _metadata->name);
+}
+
+/**
+ * mnt_setup() - for FIXTURE_SETUP(): skip, or mount and start the server
+ * @_metadata: the test
+ * @m: filled in
+ * @opts: how the server behaves
+ * @variant: the fixture's variant
+ *
+ * Return: false when the test is skipped and the caller has to return.
+ */
+static inline bool mnt_setup(struct __test_metadata *_metadata, struct mnt *m,
+			     const struct server_opts *opts,
+			     const void *variant)
+{
+	const char *missing = mnt_missing();
+
+	if (missing)
+		SKIP(return false, "%s", missing);
+	full_test_name(_metadata, variant, m->test, sizeof(m->test));
+	if (mnt_start(m, opts)) {
+		/* There is no teardown after a setup that fails. */
+		mnt_stop(m);
+		ASSERT_TRUE(false) {
+			TH_LOG("setting up the mount failed");
+		}
+	}
+	return true;
+}
+
+/**
+ * mnt_teardown() - for FIXTURE_TEARDOWN(): clean up, tell how to repeat
+ * @_metadata: the test
+ * @m: the mount
+ */
+static inline void mnt_teardown(struct __test_metadata *_metadata,
+				struct mnt *m)
+{
+	bool failed = _metadata->exit_code == KSFT_FAIL;
+	int ret;
+
+	if (failed)
+		reqlog_dump(m->log, stderr);
+	ret = mnt_stop(m);
+	EXPECT_EQ(0, ret);
+	/* Not in EXPECT_EQ()'s block: that always runs after a failed ASSERT. */
+	if (ret) {
+		TH_LOG("something was left behind, or the guard had to act");
+		failed = true;
+	}
+	if (failed)
+		TH_LOG("to repeat this test alone: ./%s -r %s",
+		       program_invocation_short_name, m->test);
+	/*
+	 * A thread that the abort did not free keeps the descriptors that it
+	 * shares: whoever reads our output would wait for its end for ever.
+	 */
+	if (m->calls) {
+		close(STDIN_FILENO);
+		close(STDOUT_FILENO);
+		close(STDERR_FILENO);
+	}
+}
+
+#endif

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The test's end of the control channel, see control.h. */
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "control.h"
+#include "wait.h"
+
+static const char * const ctl_names[] = {
+	[CTL_RULE]		= "take a rule",
+	[CTL_DROP_RULES]	= "drop the rules",
+	[CTL_RELEASE]		= "release requests",
+	[CTL_PUT]		= "put data",
+	[CTL_GET]		= "get data",
+	[CTL_SIZE]		= "tell a size",
+	[CTL_QUIT]		= "quit",
+};
+
+/* Send @msg with @len bytes of data and put the answer in its place. */
+static int ctl_call(int fd, struct ctl_msg *msg, size_t len)
+{
+	const char *what = ctl_names[msg->op];
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	ssize_t got;
+
+	if (send(fd, msg, CTL_HEAD + len, MSG_NOSIGNAL) < 0) {
+		fprintf(stderr, "# asking the server to %s: %s\n", what,
+			strerror(errno));
+		return -1;
+	}
+	if (poll(&p, 1, WAIT_SECONDS * 1000) != 1) {
+		fprintf(stderr, "# the server did not %s within %d s\n", what,
+			WAIT_SECONDS);
+		return -1;
+	}
+	got = recv(fd, msg, sizeof(*msg), 0);
+	if (got < (ssize_t)CTL_HEAD) {
+		fprintf(stderr, "# the server ended when asked to %s\n", what);
+		return -1;
+	}
+	if (msg->err) {
+		fprintf(stderr, "# the server could not %s: %s\n", what,
+			strerror(msg->err));
+		return -1;
+	}
+	return 0;
+}
+
+static int ctl_rule(int fd, const struct req_match *match, int err)
+{
+	struct ctl_msg msg = { .op = CTL_RULE, .match = *match, .err = err };
+
+	return ctl_call(fd, &msg, 0);
+}
+
+int server_hold(int ctl_fd, const struct req_match *match)
+{
+	return ctl_rule(ctl_fd, match, 0);
+}
+
+int server_fail(int ctl_fd, const struct req_match *match, int err)
+{
+	return ctl_rule(ctl_fd, match, err);
+}
+
+int server_drop_rules(int ctl_fd)
+{
+	struct ctl_msg msg = { .op = CTL_DROP_RULES };
+
+	return ctl_call(ctl_fd, &msg, 0);
+}
+
+int server_release(int ctl_fd, unsigned int nr)
+{
+	struct ctl_msg msg = { .op = CTL_RELEASE, .count = nr };
+
+	return ctl_call(ctl_fd, &msg, 0) ? -1 : (int)msg.count;
+}
+
+static int ctl_name(struct ctl_msg *msg, const char *name)
+{
+	if (strlen(name) >= sizeof(msg->name)) {
+		fprintf(stderr, "# file name too long: %s\n", name);
+		return -1;
+	}
+	snprintf(msg->name, sizeof(msg->name), "%s", name);
+	return 0;
+}
+
+int server_put(int ctl_fd, const char *name, __u64 off, const void *data,
+	       size_t len)
+{
+	struct ctl_msg msg;
+	size_t done = 0;
+
+	do {
+		size_t part = len - done;
+
+		if (part > CTL_DATA_MAX)
+			part = CTL_DATA_MAX;
+		memset(&msg, 0, CTL_HEAD);
+		msg.op = CTL_PUT;
+		msg.off = off + done;
+		msg.len = part;
+		if (ctl_name(&msg, name))
+			return -1;
+		memcpy(msg.data, (const char *)data + done, part);
+		if (ctl_call(ctl_fd, &msg, part))
+			return -1;
+		done += part;
+	} while (done < len);
+	return 0;
+}
+
+int server_get(int ctl_fd, const char *name, __u64 off, void *data, size_t len)
+{
+	struct ctl_msg msg;
+	size_t done = 0;
+
+	while (done < len) {
+		memset(&msg, 0, CTL_HEAD);
+		msg.op = CTL_GET;
+		msg.off = off + done;
+		msg.len = len - done;
+		if (ctl_name(&msg, name) || ctl_call(ctl_fd, &msg, 0))
+			return -1;
+		if (!msg.len) {
+			fprintf(stderr, "# the server's %s ends at byte %llu\n",
+				name, off + done);
+			return -1;
+		}
+		memcpy((char *)data + done, msg.data, msg.len);
+		done += msg.len;
+	}
+	return 0;
+}
+
+long long server_size(int ctl_fd, const char *name)
+{
+	struct ctl_msg msg = { .op = CTL_SIZE };
+
+	if (ctl_name(&msg, name) || ctl_call(ctl_fd, &msg, 0))
+		return -1;
+	return msg.count;
+}
+
+int server_quit(int ctl_fd)
+{
+	struct ctl_msg msg = { .op = CTL_QUIT };
+
+	return ctl_call(ctl_fd, &msg, 0);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The control channel between a test and its server: one message there, one
+ * back.  The functions print what went wrong and return -1, unless they say
+ * otherwise.
+ */
+
+#ifndef FUSE_WB_CONTROL_H
+#define FUSE_WB_CONTROL_H
+
+#include <stddef.h>
+#include <linux/types.h>
+
+#include "memfs.h"
+#include "reqlog.h"
+
+#define CTL_DATA_MAX	(32 << 10)
+
+enum ctl_op {
+	CTL_RULE,
+	CTL_DROP_RULES,
+	CTL_RELEASE,
+	CTL_PUT,
+	CTL_GET,
+	CTL_SIZE,
+	CTL_QUIT,
+};
+
+/**
+ * struct ctl_msg - a command, and its answer
+ * @op: what to do
+ * @err: a rule's errno, 0 to hold; in an answer the errno of the command
+ * @match: the requests that a rule is about
+ * @name: the file that a command is about
+ * @off: where in the file
+ * @len: bytes at @data; for CTL_GET: bytes wanted
+ * @count: requests to release; in an answer, those released, or a file's size
+ * @data: bytes of the file; only @len of them are sent
+ */
+struct ctl_msg {
+	enum ctl_op op;
+	int err;
+	struct req_match match;
+	char name[MEMFS_NAME_MAX];
+	__u64 off;
+	__u64 len;
+	__u64 count;
+	char data[CTL_DATA_MAX];
+};
+
+#define CTL_HEAD	offsetof(struct ctl_msg, data)
+
+/*
+ * From now on the matching requests are kept, neither carried out nor
+ * answered.  Where several rules match a request the newest one counts.
+ */
+int server_hold(int ctl_fd, const struct req_match *match);
+
+/* From now on the matching requests get this errno and nothing is done. */
+int server_fail(int ctl_fd, const struct req_match *match, int err);
+
+/* Forget what server_hold() and server_fail() said.  What is held stays. */
+int server_drop_rules(int ctl_fd);
+
+/**
+ * server_release() - carry out held requests and answer them, oldest first
+ * @ctl_fd: the control channel
+ * @nr: how many; 0: all, and hold no more
+ *
+ * A held request that server_fail() has been told about meanwhile gets its
+ * errno and is not carried out.  Every reply is in the log on return.
+ *
+ * Return: the number of requests that were answered, -1 on error.
+ */
+int server_release(int ctl_fd, unsigned int nr);
+
+/* Write to or read from a file behind the kernel's back; put creates it. */
+int server_put(int ctl_fd, const char *name, __u64 off, const void *data,
+	       size_t len);
+int server_get(int ctl_fd, const char *name, __u64 off, void *data,
+	       size_t len);
+
+/* Return: the size of a file at the server in bytes, -1 on error. */
+long long server_size(int ctl_fd, const char *name);
+
+/* The server ends without another reply. */
+int server_quit(int ctl_fd);
+
+#endif

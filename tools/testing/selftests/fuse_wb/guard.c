@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The process that cleans up after one test, see guard.h. */
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "guard.h"
+#include "proc.h"
+#include "reqlog.h"
+#include "wait.h"
+
+/* How often the guard looks whether the test is still alive. */
+#define GUARD_POLL_MSEC	250
+
+enum cause {
+	ASKED,
+	TEST_GONE,
+	DEADLINE,
+};
+
+enum guard_status {
+	GUARD_CLEAN,
+	GUARD_ACTED_ALONE,
+	GUARD_FAILED,
+};
+
+int abort_connection(unsigned int minor)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort",
+		 minor);
+	return write_file(path, "1");
+}
+
+/* Sleep until there is a reason to clean up. */
+static enum cause wait_for_cause(int fd, pid_t test)
+{
+	__u64 deadline = now_usec() + GUARD_SECONDS * 1000000ULL;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char c;
+
+	/*
+	 * The death of the test has to be looked for.  No event tells of it:
+	 * all of them, the end of file here too, come after its descriptors
+	 * have been closed, and that may wait for the server.
+	 */
+	while (poll(&p, 1, GUARD_POLL_MSEC) != 1) {
+		if (now_usec() >= deadline)
+			return DEADLINE;
+		if (task_dying(test))
+			return TEST_GONE;
+	}
+	return read(fd, &c, 1) == 1 ? ASKED : TEST_GONE;
+}
+
+/* Return: whether all is clean; what is not is told on @out. */
+static bool clean_up(const struct guard_note *note, FILE *out)
+{
+	unsigned int minor = note->minor;
+	bool clean = true;
+
+	if (!note->dir[0])
+		return true;
+	if (!minor)
+		minor = mount_minor(note->dir);
+
+	/*
+	 * First the abort: nothing that sleeps in the connection can be
+	 * killed, be it the server.  ENOENT: the connection has ended already.
+	 */
+	if (minor && abort_connection(minor) && errno != ENOENT) {
+		fprintf(out, "# cannot abort connection %u: %s\n", minor,
+			strerror(errno));
+		clean = false;
+	}
+	if (note->server && kill(note->server, SIGKILL) && errno != ESRCH) {
+		fprintf(out, "# cannot kill the server %d: %s\n", note->server,
+			strerror(errno));
+		clean = false;
+	}
+	if (minor && umount2(note->dir, MNT_DETACH) && errno != EINVAL) {
+		fprintf(out, "# cannot unmount %s: %s\n", note->dir,
+			strerror(errno));
+		clean = false;
+	}
+	if (rmdir(note->dir) && errno != ENOENT) {
+		fprintf(out, "# cannot remove %s: %s\n", note->dir,
+			strerror(errno));
+		clean = false;
+	}
+	return clean;
+}
+
+static int guard_run(int fd, pid_t test, const struct guard_note *note,
+		     struct reqlog *log)
+{
+	enum cause cause = wait_for_cause(fd, test);
+	char *text = NULL;
+	size_t size = 0;
+	bool clean;
+	FILE *out;
+
+	/* Print last: whoever reads stderr may be stuck, or gone. */
+	out = open_memstream(&text, &size);
+	if (!out)
+		out = stderr;
+	if (cause == TEST_GONE)
+		fprintf(out, "# guard: %s ended without cleaning up\n",
+			note->test);
+	if (cause == DEADLINE) {
+		fprintf(out, "# guard: %s is not done after %d s, its threads:\n",
+			note->test, GUARD_SECONDS);
+		process_print(out, test);
+	}
+	clean = clean_up(note, out);
+	if (cause != ASKED)
+		fprintf(out, "# guard: aborted the connection and unmounted\n");
+	if (cause == DEADLINE)
+		reqlog_dump(log, out);
+	fflush(out);
+	if (size && fwrite(text, 1, size, stderr) != size)
+		return GUARD_FAILED;
+	if (!clean)
+		return GUARD_FAILED;
+	return cause == ASKED ? GUARD_CLEAN : GUARD_ACTED_ALONE;
+}
+
+int guard_start(struct guard *g, const char *test, struct reqlog *log)
+{
+	pid_t test_pid = getpid();
+	int sv[2];
+
+	g->note = mmap(NULL, sizeof(*g->note), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (g->note == MAP_FAILED)
+		return -1;
+	snprintf(g->note->test, sizeof(g->note->test), "%s", test);
+	/* A pair of sockets: writing to a dead guard must not raise SIGPIPE. */
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
+		return -1;
+
+	g->pid = fork();
+	if (g->pid) {
+		close(sv[1]);
+		g->fd = sv[0];
+		return g->pid < 0 ? -1 : 0;
+	}
+
+	/* Out of the group that the harness kills when a test takes long. */
+	setsid();
+	signal(SIGPIPE, SIG_IGN);
+	close_all_but(sv[1], -1);
+	_exit(guard_run(sv[1], test_pid, g->note, log));
+}
+
+/* Wait for the guard's end.  Return: its wait status, -1 when it lives on. */
+static int guard_wait(pid_t pid)
+{
+	struct pollfd p = { .events = POLLIN };
+	int status = -1;
+
+	p.fd = syscall(SYS_pidfd_open, pid, 0);
+	if (p.fd < 0)
+		return -1;
+	if (poll(&p, 1, WAIT_SECONDS * 1000) == 1)
+		waitpid(pid, &status, 0);
+	close(p.fd);
+	return status;
+}
+
+int guard_finish(struct guard *g)
+{
+	int status, ret = 0;
+
+	if (g->pid <= 0)
+		return 0;
+	/* It may be gone, if it had to act alone: its status tells. */
+	send(g->fd, "q", 1, MSG_NOSIGNAL);
+	status = guard_wait(g->pid);
+	if (status == -1) {
+		fprintf(stderr, "# the guard did not end within %d s\n",
+			WAIT_SECONDS);
+		ret = -1;
+	} else if (status) {
+		fprintf(stderr, "# the guard ended with status %#x\n", status);
+		ret = -1;
+	}
+	close(g->fd);
+	munmap(g->note, sizeof(*g->note));
+	g->pid = 0;
+	return ret;
+}

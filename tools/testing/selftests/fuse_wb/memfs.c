@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The file system that the server serves: a few files in memory.
+ *
+ * Every handler answers before it returns and knows nothing of holding or of
+ * the log: the engine (server.c) decides when a request gets here at all.
+ */
+
+#define FUSE_USE_VERSION 314
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <fuse_lowlevel.h>
+
+#include "memfs.h"
+#include "server.h"
+
+/* Only requests change anything, so what the kernel knows stays true. */
+#define ATTR_SECONDS	3600.0
+
+static struct memfs *req_memfs(fuse_req_t req)
+{
+	return server_memfs(fuse_req_userdata(req));
+}
+
+static struct memfile *node_file(struct memfs *fs, fuse_ino_t node)
+{
+	if (node < 2 || node >= 2 + MEMFS_FILES || !fs->files[node - 2].name[0])
+		return NULL;
+	return &fs->files[node - 2];
+}
+
+struct memfile *memfs_find(struct memfs *fs, const char *name)
+{
+	int i;
+
+	for (i = 0; i < MEMFS_FILES; i++)
+		if (fs->files[i].name[0] && !strcmp(fs->files[i].name, name))
+			return &fs->files[i];
+	return NULL;
+}
+
+int memfs_make(struct memfs *fs, const char *name, mode_t mode,
+	       struct memfile **file)
+{
+	struct memfile *f;
+	int i;
+
+	if (!name[0] || strlen(name) >= MEMFS_NAME_MAX)
+		return -ENAMETOOLONG;
+	for (i = 0; i < MEMFS_FILES && fs->files[i].name[0]; i++)
+		;
+	if (i == MEMFS_FILES)
+		return -ENOSPC;
+
+	f = &fs->files[i];
+	snprintf(f->name, sizeof(f->name), "%s", name);
+	f->attr.st_ino = i + 2;
+	f->attr.st_mode = S_IFREG | (mode & 07777);
+	f->attr.st_nlink = 1;
+	f->attr.st_blksize = 4096;
+	clock_gettime(CLOCK_REALTIME, &f->attr.st_mtim);
+	f->attr.st_atim = f->attr.st_mtim;
+	f->attr.st_ctim = f->attr.st_mtim;
+	*file = f;
+	return 0;
+}
+
+int memfs_resize(struct memfile *file, __u64 size)
+{
+	size_t room = file->room ? file->room : 4096;
+	size_t old = file->attr.st_size;
+	char *data;
+
+	if (size > MEMFS_SIZE_MAX)
+		return -EFBIG;
+	if (size > file->room) {
+		while (room < size)
+			room *= 2;
+		data = realloc(file->data, room);
+		if (!data)
+			return -ENOSPC;
+		file->data = data;
+		file->room = room;
+	}
+	if (size > old)
+		memset(file->data + old, 0, size - old);
+	file->attr.st_size = size;
+	file->attr.st_blocks = (size + 511) / 512;
+	return 0;
+}
+
+int memfs_store(struct memfile *file, __u64 off, const void *data, size_t len)
+{
+	int err;
+
+	if (off + len > (__u64)file->attr.st_size) {
+		err = memfs_resize(file, off + len);
+		if (err)
+			return err;
+	}
+	if (len)
+		memcpy(file->data + off, data, len);
+	clock_gettime(CLOCK_REALTIME, &file->attr.st_mtim);
+	return 0;
+}
+
+size_t memfs_load(const struct memfile *file, __u64 off, void *buf, size_t len)
+{
+	__u64 size = file->attr.st_size;
+
+	if (off >= size)
+		return 0;
+	if (len > size - off)
+		len = size - off;
+	memcpy(buf, file->data + off, len);
+	return len;
+}
+
+static void fill_entry(const struct memfile *file, struct fuse_entry_param *e)
+{
+	memset(e, 0, sizeof(*e));
+	e->ino = file->attr.st_ino;
+	e->attr = file->attr;
+	e->attr_timeout = ATTR_SECONDS;
+	e->entry_timeout = ATTR_SECONDS;
+}
+
+static void fill_open(struct memfs *fs, struct fuse_file_info *fi)
+{
+	fi->keep_cache = fs->keep_cache;
+	fi->direct_io = fs->direct_io;
+}
+
+static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct memfile *file = NULL;
+	struct fuse_entry_param e;
+
+	if (parent == FUSE_ROOT_ID)
+		file = memfs_find(req_memfs(req), name);
+	if (!file) {
+		/* An error, not a negative entry: every fence has to ask. */
+		fuse_reply_err(req, ENOENT);
+		return;
+	}
+	fill_entry(file, &e);
+	fuse_reply_entry(req, &e);
+}
+
+static void do_getattr(fuse_req_t req, fuse_ino_t node,
+		       struct fuse_file_info *fi)
+{
+	struct memfile *file = node_file(req_memfs(req), node);
+	struct stat root = {
+		.st_ino = FUSE_ROOT_ID,
+		.st_mode = S_IFDIR | 0755,
+		.st_nlink = 2,
+	};
+
+	(void)fi;
+	if (node == FUSE_ROOT_ID)
+		fuse_reply_attr(req, &root, ATTR_SECONDS);
+	else if (file)
+		fuse_reply_attr(req, &file->attr, ATTR_SECONDS);
+	else
+		fuse_reply_err(req, ENOENT);
+}
+
+static void do_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr,
+		       int to_set, struct fuse_file_info *fi)
+{
+	struct memfile *file = node_file(req_memfs(req), node);
+	struct timespec now;
+	int err;
+
+	(void)fi;
+	if (!file) {
+		fuse_reply_err(req, node == FUSE_ROOT_ID ? EPERM : ENOENT);
+		return;
+	}
+	if (to_set & FUSE_SET_ATTR_SIZE) {
+		err = memfs_resize(file, attr->st_size);
+		if (err) {
+			fuse_reply_err(req, -err);
+			return;
+		}
+	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (to_set & FUSE_SET_ATTR_MODE)
+		file->attr.st_mode = S_IFREG | (attr->st_mode & 07777);
+	if (to_set & FUSE_SET_ATTR_UID)
+		file->attr.st_uid = attr->st_uid;
+	if (to_set & FUSE_SET_ATTR_GID)
+		file->attr.st_gid = attr->st_gid;
+	if (to_set & FUSE_SET_ATTR_ATIME)
+		file->attr.st_atim = attr->st_atim;
+	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+		file->attr.st_atim = now;
+	if (to_set & FUSE_SET_ATTR_MTIME)
+		file->attr.st_mtim = attr->st_mtim;
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+		file->attr.st_mtim = now;
+	file->attr.st_ctim = to_set & FUSE_SET_ATTR_CTIME ? attr->st_ctim : now;
+	fuse_reply_attr(req, &file->attr, ATTR_SECONDS);
+}
+
+static void do_create(fuse_req_t req, fuse_ino_t parent, const char *name,
+		      mode_t mode, struct fuse_file_info *fi)
+{
+	struct memfs *fs = req_memfs(req);
+	struct fuse_entry_param e;
+	struct memfile *file;
+	int err = 0;
+
+	if (parent != FUSE_ROOT_ID) {
+		fuse_reply_err(req, ENOENT);
+		return;
+	}
+	file = memfs_find(fs, name);
+	if (!file)
+		err = memfs_make(fs, name, mode, &file);
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	fill_entry(file, &e);
+	fill_open(fs, fi);
+	fuse_reply_create(req, &e, fi);
+}
+
+static void do_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct memfs *fs = req_memfs(req);
+	struct memfile *file = node_file(fs, node);
+
+	if (!file) {
+		fuse_reply_err(req, ENOENT);
+		return;
+	}
+	if (fi->flags & O_TRUNC)
+		memfs_resize(file, 0);
+	fill_open(fs, fi);
+	fuse_reply_open(req, fi);
+}
+
+static void do_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off,
+		    struct fuse_file_info *fi)
+{
+	struct memfile *file = node_file(req_memfs(req), node);
+	size_t have;
+
+	(void)fi;
+	if (!file) {
+		fuse_reply_err(req, ENOENT);
+		return;
+	}
+	have = off < file->attr.st_size ? file->attr.st_size - off : 0;
+	fuse_reply_buf(req, have ? file->data + off : NULL,
+		       size < have ? size : have);
+}
+
+static void do_write(fuse_req_t req, fuse_ino_t node, const char *data,
+		     size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct memfile *file = node_file(req_memfs(req), node);
+	int err;
+
+	(void)fi;
+	err = file ? memfs_store(file, off, data, size) : -ENOENT;
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_write(req, size);
+}
+
+static void do_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	(void)fi;
+	fuse_reply_err(req, node_file(req_memfs(req), node) ? 0 : ENOENT);
+}
+
+static void do_fsync(fuse_req_t req, fuse_ino_t node, int datasync,
+		     struct fuse_file_info *fi)
+{
+	(void)datasync;
+	do_flush(req, node, fi);
+}
+
+static void do_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off,
+			 off_t len, struct fuse_file_info *fi)
+{
+	struct memfile *file = node_file(req_memfs(req), node);
+	bool zero = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE);
+	off_t end = off + len;
+	int err = 0;
+
+	(void)fi;
+	if (!file) {
+		fuse_reply_err(req, ENOENT);
+		return;
+	}
+	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE |
+		     FALLOC_FL_ZERO_RANGE)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	if (!(mode & FALLOC_FL_KEEP_SIZE) && end > file->attr.st_size)
+		err = memfs_resize(file, end);
+	if (end > file->attr.st_size)
+		end = file->attr.st_size;
+	if (!err && zero && off < end)
+		memset(file->data + off, 0, end - off);
+	fuse_reply_err(req, -err);
+}
+
+static void do_init(void *userdata, struct fuse_conn_info *conn)
+{
+	server_init_conn(userdata, conn);
+}
+
+const struct fuse_lowlevel_ops memfs_ops = {
+	.init		= do_init,
+	.lookup		= do_lookup,
+	.getattr	= do_getattr,
+	.setattr	= do_setattr,
+	.create		= do_create,
+	.open		= do_open,
+	.release	= do_flush,
+	.read		= do_read,
+	.write		= do_write,
+	.flush		= do_flush,
+	.fsync		= do_fsync,
+	.fallocate	= do_fallocate,
+};

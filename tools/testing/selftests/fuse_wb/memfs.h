@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The file system that the server serves: a few files in memory. */
+
+#ifndef FUSE_WB_MEMFS_H
+#define FUSE_WB_MEMFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <linux/types.h>
+
+#define MEMFS_FILES	8
+#define MEMFS_NAME_MAX	32
+#define MEMFS_SIZE_MAX	(256ULL << 20)
+
+/**
+ * struct memfile - one file of the root directory; node number = index + 2
+ * @name: its name; empty: the slot is free
+ * @attr: its attributes
+ * @data: its bytes, @attr.st_size of them
+ * @room: bytes allocated at @data
+ */
+struct memfile {
+	char name[MEMFS_NAME_MAX];
+	struct stat attr;
+	char *data;
+	size_t room;
+};
+
+/**
+ * struct memfs - the file system; the server's lock covers it
+ * @files: its files
+ * @keep_cache: answer OPEN with FOPEN_KEEP_CACHE
+ * @direct_io: answer OPEN with FOPEN_DIRECT_IO
+ */
+struct memfs {
+	struct memfile files[MEMFS_FILES];
+	bool keep_cache;
+	bool direct_io;
+};
+
+extern const struct fuse_lowlevel_ops memfs_ops;
+
+/* These return 0 or a negative errno. */
+int memfs_make(struct memfs *fs, const char *name, mode_t mode,
+	       struct memfile **file);
+int memfs_resize(struct memfile *file, __u64 size);
+int memfs_store(struct memfile *file, __u64 off, const void *data, size_t len);
+
+struct memfile *memfs_find(struct memfs *fs, const char *name);
+size_t memfs_load(const struct memfile *file, __u64 off, void *buf, size_t len);
+
+#endif

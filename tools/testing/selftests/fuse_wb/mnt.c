@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0
+/* One FUSE mount with its server and its guard, see mnt.h. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "mnt.h"
+#include "proc.h"
+
+#define FUSECTL_DIR	"/sys/fs/fuse/connections"
+#define FUSECTL_MAGIC	0x65735543
+
+const char *mnt_missing(void)
+{
+	if (geteuid())
+		return "needs root, to mount";
+	if (access("/dev/fuse", F_OK))
+		return "needs /dev/fuse, of CONFIG_FUSE_FS";
+	return NULL;
+}
+
+static int failed(const char *what)
+{
+	fprintf(stderr, "# %s: %s\n", what, strerror(errno));
+	return -1;
+}
+
+/* A mount namespace of our own, in which fusectl is mounted. */
+static int enter_namespace(void)
+{
+	struct statfs st;
+
+	if (unshare(CLONE_NEWNS))
+		return failed("unsharing the mount namespace");
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return failed("making all mounts private");
+	if (statfs(FUSECTL_DIR, &st))
+		return failed(FUSECTL_DIR);
+	if (st.f_type != FUSECTL_MAGIC &&
+	    mount("fusectl", FUSECTL_DIR, "fusectl", 0, NULL))
+		return failed("mounting fusectl");
+	return 0;
+}
+
+/*
+ * A FUSE mount may dirty only a small share of the memory, below which every
+ * write(2) starts writeback or waits for it.  Tests say themselves when
+ * writeback starts, also on machines with little memory.
+ */
+static void lift_dirty_limit(unsigned int minor)
+{
+	char path[64];
+
+	/* Not in every kernel; with enough memory it makes no difference. */
+	snprintf(path, sizeof(path), "/sys/class/bdi/0:%u/strict_limit", minor);
+	write_file(path, "0");
+	snprintf(path, sizeof(path), "/sys/class/bdi/0:%u/max_ratio", minor);
+	write_file(path, "100");
+}
+
+static int mount_fuse(struct mnt *m, int dev_fd)
+{
+	char opts[64], path[64];
+
+	snprintf(opts, sizeof(opts), "fd=%d,rootmode=40000,user_id=0,group_id=0",
+		 dev_fd);
+	if (mount("fuse_wb", m->dir, "fuse", MS_NOSUID | MS_NODEV, opts))
+		return failed("mounting FUSE");
+	m->minor = mount_minor(m->dir);
+	m->guard.note->minor = m->minor;
+	if (!m->minor) {
+		fprintf(stderr, "# %s is not in mountinfo\n", m->dir);
+		return -1;
+	}
+	lift_dirty_limit(m->minor);
+
+	snprintf(path, sizeof(path), FUSECTL_DIR "/%u/abort", m->minor);
+	m->abort_fd = open(path, O_WRONLY | O_CLOEXEC);
+	return m->abort_fd < 0 ? failed(path) : 0;
+}
+
+static int make_dir(struct mnt *m)
+{
+	const char *tmp = getenv("TMPDIR");
+	char *dir = m->guard.note->dir;
+
+	/* The guard sees the name before there is such a directory. */
+	snprintf(dir, sizeof(m->guard.note->dir), "%s/fuse_wb.XXXXXX",
+		 tmp ? tmp : "/tmp");
+	if (!mkdtemp(dir)) {
+		fprintf(stderr, "# cannot make %s: %s; set TMPDIR?\n", dir,
+			strerror(errno));
+		dir[0] = '\0';
+		return -1;
+	}
+	snprintf(m->dir, sizeof(m->dir), "%s", dir);
+	return 0;
+}
+
+int mnt_start(struct mnt *m, const struct server_opts *opts)
+{
+	int dev_fd, ret, seq;
+
+	m->abort_fd = -1;
+	m->ctl = -1;
+	m->log = reqlog_new();
+	if (!m->log)
+		return failed("memory for the log");
+	if (enter_namespace())
+		return -1;
+	if (guard_start(&m->guard, m->test, m->log))
+		return failed("starting the guard");
+	if (make_dir(m))
+		return -1;
+
+	dev_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (dev_fd < 0)
+		return failed("/dev/fuse");
+	ret = mount_fuse(m, dev_fd);
+	if (!ret) {
+		m->server = server_start(opts, dev_fd, m->log, &m->ctl);
+		m->guard.note->server = m->server > 0 ? m->server : 0;
+		if (m->server < 0)
+			ret = failed("starting the server");
+	}
+	/* From here on the server alone keeps the connection alive. */
+	close(dev_fd);
+	if (ret)
+		return ret;
+
+	/* The kernel sends nothing else before INIT has been answered. */
+	seq = await_req(m, FUSE_INIT, REQ_REPLIED, 1);
+	if (!seq)
+		return -1;
+	errno = m->log->ev[seq - 1].err;
+	return errno ? failed("the server's answer to INIT") : 0;
+}
+
+/* The server has been killed: its end by other means is a failure. */
+static int reap_server(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid)
+		return failed("waiting for the server");
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return 0;
+	if (WIFEXITED(status) && !WEXITSTATUS(status))
+		return 0;
+	fprintf(stderr, "# the server ended by itself, status %#x\n", status);
+	return -1;
+}
+
+int mnt_stop(struct mnt *m)
+{
+	int ret;
+
+	ret = guard_finish(&m->guard);
+	/* Where the guard failed the server may live: do not wait for it. */
+	if (ret && m->server > 0)
+		kill(m->server, SIGKILL);
+	if (!ret && m->server > 0)
+		ret = reap_server(m->server);
+	if (call_end_all(&m->calls))
+		ret = -1;
+	if (m->ctl >= 0)
+		close(m->ctl);
+	if (m->abort_fd >= 0)
+		close(m->abort_fd);
+	/* A thread that has not ended may still print the log. */
+	if (!m->calls)
+		reqlog_free(m->log);
+	m->log = NULL;
+	return ret;
+}
+
+int mnt_open(struct mnt *m, const char *name, int flags)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", m->dir, name);
+	fd = open(path, flags | O_CLOEXEC, 0644);
+	return fd < 0 ? failed(path) : fd;
+}
+
+int mnt_abort(struct mnt *m)
+{
+	return write(m->abort_fd, "1", 1) == 1 ? 0 : failed("aborting");
+}
+
+int fence(struct mnt *m)
+{
+	char path[128];
+	struct stat st;
+
+	/* A new name each time, so that the kernel has to ask. */
+	snprintf(path, sizeof(path), "%s/no-such-%u", m->dir, m->fences++);
+	if (!stat(path, &st)) {
+		fprintf(stderr, "# %s exists\n", path);
+		return -1;
+	}
+	return errno == ENOENT ? 0 : failed(path);
+}
+
+struct call *mnt_call(struct mnt *m, const struct call_op *op,
+		      struct call_arg arg)
+{
+	return call_start(&m->calls, m->log, op, arg);
+}
+
+long mnt_run(struct mnt *m, const struct call_op *op, struct call_arg arg)
+{
+	struct call *c = mnt_call(m, op, arg);
+
+	if (!c)
+		return -1;
+	if (call_wait_returned(c) != CALL_RETURNED) {
+		errno = ETIMEDOUT;
+		return -1;
+	}
+	errno = c->err;
+	return c->ret;
+}
+
+int call_stays_blocked(struct mnt *m, struct call *c)
+{
+	int state = call_wait_blocked(c);
+
+	if (state != CALL_BLOCKED)
+		return state;
+	if (fence(m))
+		return CALL_LOST;
+	return call_wait_blocked(c);
+}
+
+int await_req(struct mnt *m, __u32 opcode, enum req_step step, int nth)
+{
+	const struct req_match match = { .opcode = opcode };
+
+	return reqlog_wait(m->log, &match, step, nth);
+}
+
+int find_req(struct mnt *m, __u32 opcode, enum req_step step, int nth)
+{
+	const struct req_match match = { .opcode = opcode };
+
+	return reqlog_find(m->log, &match, step, nth);
+}
+
+int count_req(struct mnt *m, __u32 opcode, enum req_step step)
+{
+	const struct req_match match = { .opcode = opcode };
+
+	return reqlog_count(m->log, &match, step);
+}
+
+int hold_req(struct mnt *m, __u32 opcode)
+{
+	const struct req_match match = { .opcode = opcode };
+
+	return server_hold(m->ctl, &match);
+}
+
+void fill_pattern(void *buf, size_t len, unsigned int seed)
+{
+	unsigned char *p = buf;
+	size_t i;
+
+	/* As 251 is prime, no two pages of a file are alike. */
+	for (i = 0; i < len; i++)
+		p[i] = (i + i / 251 + seed * 101) % 251;
+}
+
+long first_difference(const void *a, const void *b, size_t len)
+{
+	const unsigned char *p = a, *q = b;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (p[i] != q[i])
+			return i;
+	return -1;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the kernel tells under /proc, and about a process's own descriptors. */
+
+#ifndef FUSE_WB_PROC_H
+#define FUSE_WB_PROC_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+/* Close every descriptor but 0, 1, 2 and these two; -1 stands for none. */
+void close_all_but(int fd1, int fd2);
+
+/* A thread's state as in /proc/PID/task/TID/stat, 0 when it is no more. */
+char task_state(pid_t pid, pid_t tid);
+
+/**
+ * task_dying() - is a process exiting, or has it got SIGKILL?
+ * @pid: the process
+ *
+ * It may not come to its end all the same.  Threads of it that share its
+ * descriptors do not count; its main thread does.
+ */
+bool task_dying(pid_t pid);
+
+/**
+ * task_blocked_in() - does a thread of this process sleep in a system call?
+ * @tid: the thread
+ * @nr: the system call's number; -1: in no system call, as in a page fault
+ *
+ * Asleep is state S or D.  Where the kernel has no /proc/PID/syscall (it needs
+ * CONFIG_HAVE_ARCH_TRACEHOOK, which UML lacks) the state alone has to do: the
+ * callers ask only about threads that do nothing but the one call, so another
+ * sleep can only be a passing one, for memory or a lock of the process.
+ */
+bool task_blocked_in(pid_t tid, long nr);
+
+/* Print a thread's state, system call and kernel stack as TAP diagnostics. */
+void task_print(FILE *out, pid_t pid, pid_t tid);
+
+/* The same for every thread of a process. */
+void process_print(FILE *out, pid_t pid);
+
+/**
+ * vm_counter() - read a counter after folding what each CPU has kept back
+ * @file: "/proc/meminfo" or "/proc/vmstat"
+ * @name: "WritebackTmp:", "nr_writeback"; the first word of a line
+ *
+ * Return: the value, in kB from meminfo and in pages from vmstat; -1 when
+ * there is no such line.
+ */
+long vm_counter(const char *file, const char *name);
+
+/* The minor number of the device mounted at @dir; 0: nothing is. */
+unsigned int mount_minor(const char *dir);
+
+/* Write a string to a file.  Return: 0, or -1 with errno set. */
+int write_file(const char *path, const char *text);
+
+#endif

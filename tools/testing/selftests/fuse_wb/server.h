@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The FUSE server: an engine in a process of its own that a test drives over
+ * a control channel (control.h), and whose log the test reads (reqlog.h).
+ */
+
+#ifndef FUSE_WB_SERVER_H
+#define FUSE_WB_SERVER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "reqlog.h"
+
+struct fuse_conn_info;
+struct memfs;
+struct server;
+
+/**
+ * struct server_opts - how the server answers INIT and OPEN
+ * @writeback_cache: ask for the writeback cache; a kernel that does not offer
+ *		     it makes the server end, which the test sees
+ * @keep_cache: answer OPEN with FOPEN_KEEP_CACHE
+ * @direct_io: answer OPEN with FOPEN_DIRECT_IO
+ * @max_write: bytes in one WRITE at most; libfuse makes max_pages of it too.
+ *	       0: as much as libfuse allows
+ * @max_background: requests in the background at a time; 0: kernel's default
+ * @congestion: threshold of congestion, in requests; 0: kernel's default
+ * @max_readahead: bytes read ahead at most; 0: what the kernel offers
+ */
+struct server_opts {
+	bool writeback_cache;
+	bool keep_cache;
+	bool direct_io;
+	unsigned int max_write;
+	unsigned int max_background;
+	unsigned int congestion;
+	unsigned int max_readahead;
+};
+
+/**
+ * server_start() - fork the server
+ * @opts: how it answers
+ * @dev_fd: a descriptor of /dev/fuse that is mounted already; the caller
+ *	    closes its own copy, so that the connection ends with the server
+ * @log: where it logs
+ * @ctl_fd: set to the test's end of the control channel
+ *
+ * Call it from the main thread: the server is killed when the thread that
+ * started it ends.
+ *
+ * Return: the server's pid, or -1 with errno set.
+ */
+pid_t server_start(const struct server_opts *opts, int dev_fd,
+		   struct reqlog *log, int *ctl_fd);
+
+/* For the file system's handlers. */
+struct memfs *server_memfs(struct server *srv);
+void server_init_conn(struct server *srv, struct fuse_conn_info *conn);
+
+#endif

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Deadlines, and sleeping on a word in memory, see wait.h. */
+
+#include <errno.h>
+#include <limits.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/futex.h>
+
+#include "wait.h"
+
+__u64 now_usec(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000ULL + ts.tv_nsec / 1000;
+}
+
+__u64 wait_deadline(void)
+{
+	return now_usec() + WAIT_SECONDS * 1000000ULL;
+}
+
+__u32 word_get(const __u32 *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+void word_set(__u32 *word, __u32 value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+bool word_sleep(__u32 *word, __u32 value, __u64 deadline)
+{
+	/* FUTEX_WAIT_BITSET takes an absolute time of CLOCK_MONOTONIC. */
+	struct timespec ts = {
+		.tv_sec = deadline / 1000000,
+		.tv_nsec = deadline % 1000000 * 1000,
+	};
+
+	while (word_get(word) == value) {
+		if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, &ts,
+			    NULL, FUTEX_BITSET_MATCH_ANY) &&
+		    errno == ETIMEDOUT)
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Deadlines, and sleeping on a word in memory that may be shared. */
+
+#ifndef FUSE_WB_WAIT_H
+#define FUSE_WB_WAIT_H
+
+#include <stdbool.h>
+#include <linux/types.h>
+
+/* How long a test waits for anything.  The guard's deadline is longer. */
+#define WAIT_SECONDS	8
+
+/* CLOCK_MONOTONIC in microseconds, and the same WAIT_SECONDS from now. */
+__u64 now_usec(void);
+__u64 wait_deadline(void);
+
+/* Read a word, and all that was written before word_set() set it. */
+__u32 word_get(const __u32 *word);
+
+/* Set a word and wake who sleeps on it. */
+void word_set(__u32 *word, __u32 value);
+
+/* Sleep while the word has this value.  Return: false at the deadline. */
+bool word_sleep(__u32 *word, __u32 value, __u64 deadline);
+
+#endif

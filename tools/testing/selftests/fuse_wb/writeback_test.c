@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Writeback against a server that holds its answers.
+ *
+ * With the writeback cache, write(2) ends when the bytes are in the page cache
+ * and WRITE requests carry them to the server later.  How long that takes is
+ * the server's choice.  Linux 6.12 copies each page before it sends it and
+ * ends writeback on the page at once; with the copies removed, a page is under
+ * writeback until the server has answered its WRITE.
+ *
+ * A sound kernel makes those wait who asked for the data to be at the server
+ * (fsync, close, sync_file_range) and nobody else (sync, read).  A broken one
+ * sends FSYNC or FLUSH before the WRITE's answer, returns early, or lets a
+ * bystander wait for the server.
+ *
+ * Tests compare places in the server's log.  None compares times.
+ */
+
+#include "common.h"
+
+#define FILE_NAME	"file"
+#define MAX_WRITE	(128 << 10)
+
+/* Four WRITEs, of which the last ends within a page. */
+#define BIG_LEN		(3 * MAX_WRITE + 4096 + 123)
+
+/* Many times what readahead reads at once, and again a part of a page. */
+#define COLD_LEN	((1 << 20) + 4096 + 123)
+
+/*
+ *      test                        kernel                    server
+ *
+ *   fd  --.
+ *         +-- write, read --> page cache of "file"
+ *   fd2 --'                          |
+ *   a thread: fsync, ...             +------ WRITE ----->  held, or carried
+ *     ^                              +------ FSYNC ----->  out on "file"
+ *     | blocked? returned?           '<----- answer -----    |
+ *     |                                                      v
+ *   test <-------------- what came and went, in order ---- log
+ */
+FIXTURE(writeback)
+{
+	struct mnt m;
+	ssize_t page;
+	int fd;
+	int fd2;
+	char *data;
+	char *seen;
+};
+
+FIXTURE_SETUP(writeback)
+{
+	const struct server_opts opts = {
+		.writeback_cache = true,
+		.max_write = MAX_WRITE,
+	};
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->page = sysconf(_SC_PAGESIZE);
+	self->data = malloc(COLD_LEN);
+	self->seen = malloc(COLD_LEN + 1);
+	ASSERT_TRUE(self->data && self->seen);
+	fill_pattern(self->data, COLD_LEN, 1);
+	/* An open drops cached pages: both are open before there are any. */
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->fd);
+	self->fd2 = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, self->fd2);
+}
+
+/* What is open ends with the process, when the connection is long aborted. */
+FIXTURE_TEARDOWN(writeback)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+/* Send what is dirty and do not wait for the answers. */
+static long start_writeback(struct mnt *m, int fd)
+{
+	return mnt_run(m, &call_sync_file_range, (struct call_arg){
+		.fd = fd, .flags = SYNC_FILE_RANGE_WRITE });
+}
+
+/*
+ * A broken kernel waits in readahead for the folios that readahead itself has
+ * locked, taking them for folios under writeback: read never returns.
+ */
+TEST_F(writeback, plain_read_completes)
+{
+	long pages = COLD_LEN / self->page;
+	int fd;
+
+	ASSERT_EQ(0, server_put(self->m.ctl, "cold", 0, self->data, COLD_LEN));
+	fd = mnt_open(&self->m, "cold", O_RDONLY);
+	ASSERT_LE(0, fd);
+
+	/* One byte more than there is, to see the file end. */
+	ASSERT_EQ(COLD_LEN, mnt_run(&self->m, &call_read_all, (struct call_arg){
+		.fd = fd, .buf = self->seen, .len = COLD_LEN + 1 }));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, COLD_LEN));
+
+	EXPECT_GT(pages / 2, count_req(&self->m, FUSE_READ, REQ_ARRIVED)) {
+		TH_LOG("READs were small: no readahead, nothing was tested");
+	}
+}
+
+/*
+ * The same with dirty pages between the cold ones.  A broken kernel waits in
+ * readahead until no page of the range is dirty, which nobody sees to.
+ */
+TEST_F(writeback, read_beside_dirty_pages_completes)
+{
+	off_t off;
+	int fd;
+
+	ASSERT_EQ(0, server_put(self->m.ctl, "cold", 0, self->data, COLD_LEN));
+	fd = mnt_open(&self->m, "cold", O_RDWR);
+	ASSERT_LE(0, fd);
+	for (off = 5 * self->page; off < 1 << 20; off += 24 * self->page) {
+		fill_pattern(self->data + off, self->page, 2);
+		ASSERT_EQ(self->page, pwrite(fd, self->data + off, self->page,
+					     off));
+	}
+
+	ASSERT_EQ(COLD_LEN, mnt_run(&self->m, &call_read_all, (struct call_arg){
+		.fd = fd, .buf = self->seen, .len = COLD_LEN + 1 }));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, COLD_LEN));
+
+	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED)) {
+		TH_LOG("pages were no longer dirty: nothing was tested");
+	}
+}
+
+/* A broken kernel sends FSYNC before the data it is about has been taken. */
+TEST_F(writeback, fsync_waits_for_held_write)
+{
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(self->page, write(self->fd, self->data, self->page));
+	c = mnt_call(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd });
+	ASSERT_NE(NULL, c);
+
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
+		TH_LOG("fsync did not wait for the answer to WRITE");
+	}
+	EXPECT_EQ(0, find_req(&self->m, FUSE_FSYNC, REQ_ARRIVED, 1)) {
+		TH_LOG("FSYNC was sent before WRITE was answered");
+	}
+
+	/* The control: it is this answer that fsync was waiting for. */
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret) {
+		TH_LOG("fsync: %s", strerror(c->err));
+	}
+	EXPECT_LT(find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1),
+		  await_req(&self->m, FUSE_FSYNC, REQ_ARRIVED, 1));
+}
+
+/*
+ * sync(2) promises to start writeback, and must not depend on a server that
+ * any user may run.  A broken kernel waits for the folios under writeback.
+ */
+TEST_F(writeback, sync_does_not_wait_for_held_write)
+{
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(self->page, write(self->fd, self->data, self->page));
+
+	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ })) {
+		TH_LOG("sync(2) waits for the answer to WRITE");
+	}
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+
+	/* The control: who is done with this very file does wait. */
+	c = mnt_call(&self->m, &call_close, (struct call_arg){
+		.fd = self->fd });
+	ASSERT_NE(NULL, c);
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+}
+
+/* A broken kernel waits for the server, or asks it for bytes it lacks yet. */
+TEST_F(writeback, page_under_writeback_can_be_read)
+{
+	ssize_t len = 4 * self->page;
+	int cold;
+
+	ASSERT_EQ(0, server_put(self->m.ctl, "cold", 0, self->data, len));
+	cold = mnt_open(&self->m, "cold", O_RDONLY);
+	ASSERT_LE(0, cold);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(len, write(self->fd, self->data, len));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+
+	EXPECT_EQ(len, mnt_run(&self->m, &call_pread, (struct call_arg){
+		.fd = self->fd2, .buf = self->seen, .len = len })) {
+		TH_LOG("reading pages under writeback: %s", strerror(errno));
+	}
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, len));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_READ, REQ_ARRIVED, 1));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+
+	/* The control: a READ that is needed is sent and logged. */
+	EXPECT_EQ(len, mnt_run(&self->m, &call_pread, (struct call_arg){
+		.fd = cold, .buf = self->seen, .len = len }));
+	EXPECT_NE(0, find_req(&self->m, FUSE_READ, REQ_ARRIVED, 1));
+}
+
+/*
+ * A kernel that copies pages, as 6.12 does, ends writeback when the copies are
+ * made: who waits for writeback learns nothing about the server.
+ */
+TEST_F(writeback, sync_file_range_waits_for_held_write)
+{
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(self->page, write(self->fd, self->data, self->page));
+	c = mnt_call(&self->m, &call_sync_file_range, (struct call_arg){
+		.fd = self->fd,
+		.flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+			 SYNC_FILE_RANGE_WAIT_AFTER });
+	ASSERT_NE(NULL, c);
+
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
+		TH_LOG("sync_file_range did not wait for the answer to WRITE:");
+		TH_LOG("writeback ended before the server had answered");
+	}
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret) {
+		TH_LOG("sync_file_range: %s", strerror(c->err));
+	}
+}
+
+/* A kernel that copies pages counts the copies there until WRITE's answer. */
+TEST_F(writeback, no_temporary_pages_are_used)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+	long kb;
+
+	ASSERT_EQ(0, vm_counter("/proc/meminfo", "WritebackTmp:"));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(BIG_LEN, write(self->fd, self->data, BIG_LEN));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+
+	/* The control: all the bytes are at the server, none is answered. */
+	ASSERT_EQ(0, reqlog_wait_bytes(self->m.log, &writes, REQ_ARRIVED,
+				       BIG_LEN));
+	kb = vm_counter("/proc/meminfo", "WritebackTmp:");
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+
+	EXPECT_EQ(0, kb) {
+		TH_LOG("%ld kB of temporary pages in use, %d kB in held WRITEs",
+		       kb, BIG_LEN / 1024);
+	}
+}
+
+TEST_F(writeback, writeback_reaches_server_with_the_bytes_written)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+
+	ASSERT_EQ(BIG_LEN, write(self->fd, self->data, BIG_LEN));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }));
+
+	EXPECT_EQ(BIG_LEN, server_size(self->m.ctl, FILE_NAME));
+	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen,
+				BIG_LEN));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, BIG_LEN));
+
+	/* Each byte once, in more than one request. */
+	EXPECT_EQ(BIG_LEN, reqlog_bytes(self->m.log, &writes, REQ_ARRIVED));
+	EXPECT_LT(1, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
+}
+
+/* A broken kernel forgets that the page was written to once more. */
+TEST_F(writeback, rewritten_page_is_sent_again)
+{
+	ssize_t len = self->page;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(len, pwrite(self->fd, self->data, len, 0));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen, len));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, len));
+
+	fill_pattern(self->data, len, 2);
+	ASSERT_EQ(len, pwrite(self->fd, self->data, len, 0));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }));
+	EXPECT_EQ(2, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
+	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen, len));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, len));
+}
+
+/* A broken kernel tells the server of the close before it has the data. */
+TEST_F(writeback, close_waits_for_held_write)
+{
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(self->page, write(self->fd, self->data, self->page));
+	c = mnt_call(&self->m, &call_close, (struct call_arg){
+		.fd = self->fd });
+	ASSERT_NE(NULL, c);
+
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
+		TH_LOG("close did not wait for the answer to WRITE");
+	}
+	EXPECT_EQ(0, find_req(&self->m, FUSE_FLUSH, REQ_ARRIVED, 1)) {
+		TH_LOG("FLUSH was sent before WRITE was answered");
+	}
+
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret) {
+		TH_LOG("close: %s", strerror(c->err));
+	}
+	EXPECT_LT(find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1),
+		  await_req(&self->m, FUSE_FLUSH, REQ_ARRIVED, 1));
+}
+
+/* Pages under writeback, counted with the copies that stand for them. */
+static long pages_in_writeback(void)
+{
+	long copies = vm_counter("/proc/vmstat", "nr_writeback_temp");
+
+	return vm_counter("/proc/vmstat", "nr_writeback") +
+	       (copies > 0 ? copies : 0);
+}
+
+/* A broken kernel leaves pages under writeback that nobody will ever end. */
+TEST_F(writeback, writeback_ends_when_connection_is_aborted)
+{
+	long before = pages_in_writeback();
+	__u64 deadline;
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(BIG_LEN, write(self->fd, self->data, BIG_LEN));
+	c = mnt_call(&self->m, &call_close, (struct call_arg){
+		.fd = self->fd });
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 4));
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
+	/* The control: the counters see these pages. */
+	EXPECT_EQ(before + (BIG_LEN - 1) / self->page + 1,
+		  pages_in_writeback());
+
+	ASSERT_EQ(0, mnt_abort(&self->m));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(-1, c->ret) {
+		TH_LOG("close reports success for data that was never taken");
+	}
+	deadline = wait_deadline();
+	while (pages_in_writeback() > before && now_usec() < deadline)
+		sched_yield();
+	EXPECT_EQ(before, pages_in_writeback()) {
+		TH_LOG("pages stay under writeback after the abort");
+	}
+}
+
+/*
+ * The error of a WRITE, which nobody is waiting for when it comes.  The same
+ * mount and the same file as above.
+ */
+FIXTURE(write_error)
+{
+	struct mnt m;
+	int fd;
+	int fd2;
+};
+
+FIXTURE_VARIANT(write_error)
+{
+	int err;
+};
+
+FIXTURE_VARIANT_ADD(write_error, eio) { .err = EIO };
+
+FIXTURE_VARIANT_ADD(write_error, enospc) { .err = ENOSPC };
+
+FIXTURE_SETUP(write_error)
+{
+	const struct server_opts opts = { .writeback_cache = true };
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->fd);
+	self->fd2 = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, self->fd2);
+}
+
+FIXTURE_TEARDOWN(write_error)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+/*
+ * Each descriptor's fsync tells of it once.  When the log says "replied" the
+ * kernel has noted the error, so this does not depend on fsync's own waiting.
+ * A broken kernel loses the error, or reports it to the first descriptor
+ * alone, or again and again.
+ */
+TEST_F(write_error, write_error_reaches_fsync)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+	int fds[] = { self->fd, self->fd2 };
+	int i;
+
+	ASSERT_EQ(0, server_fail(self->m.ctl, &writes, variant->err));
+	ASSERT_EQ(5, write(self->fd, "hello", 5));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
+
+	for (i = 0; i < 2; i++) {
+		struct call_arg arg = { .fd = fds[i] };
+
+		EXPECT_EQ(-1, mnt_run(&self->m, &call_fsync, arg));
+		EXPECT_EQ(variant->err, errno) {
+			TH_LOG("fsync of descriptor %d: %s", i + 1,
+			       strerror(errno));
+		}
+		EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, arg)) {
+			TH_LOG("fsync of descriptor %d, again: %s", i + 1,
+			       strerror(errno));
+		}
+	}
+}
+
+TEST_HARNESS_MAIN
