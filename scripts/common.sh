@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What every script here shares: the variables of README.md, exit statuses,
+# messages, and steps that show how far they have come. Source it first:
+#
+#	. "$(dirname "$0")/common.sh"
+
+set -euo pipefail
+
+EX_FAIL=1		# a test failed
+EX_USAGE=2		# wrong usage, or a test that must run did not
+EX_MACHINERY=69		# no package, no build, no boot
+EX_TIMEOUT=124
+EX_PANIC=255		# the kernel panicked or printed a splat
+export EX_FAIL EX_USAGE EX_MACHINERY EX_TIMEOUT EX_PANIC
+
+export TOP
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+O=${O:-build}
+case $O in /*) ;; *) O=$PWD/$O ;; esac
+ARCH=${ARCH:-x86_64}
+KERNEL=${KERNEL:-patched}
+KSRC=${KSRC:-}
+TESTS=${TESTS:-}
+REPEAT=${REPEAT:-1}
+DEBUG=${DEBUG:-}
+EXTRA_PATCHES=${EXTRA_PATCHES:-}
+LEAVE_OUT=${LEAVE_OUT:-}
+MEM=${MEM:-4096}
+CPUS=${CPUS:-2}
+ICOUNT=${ICOUNT:-0}
+V=${V:-0}
+TIMEOUT=${TIMEOUT:-900}
+export SELFTEST=tools/testing/selftests/fuse_wb
+TARBALL=/usr/src/linux-source-6.12.tar.xz
+
+# Every compiler call of a build goes through ccache where it is installed. The
+# cache stays in the build directory, like all else.
+export CCACHE_DIR=$O/ccache CCACHE_BASEDIR=$O CCACHE_NOHASHDIR=1
+export KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=fuse_wb KBUILD_BUILD_HOST=fuse_wb
+# These belong to the make that called us, not to the kernel's.
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
+
+die()
+{
+	local status=$1
+
+	shift
+	printf 'fuse_wb: %s\n' "$*" >&2
+	exit "$status"
+}
+
+usage_error()
+{
+	die "$EX_USAGE" "$@"
+}
+
+note()
+{
+	printf 'fuse_wb: %s\n' "$*" >&2
+}
+
+check_number()
+{
+	case $2 in
+	''|*[!0-9]*|0*) usage_error "$1='$2' is not a number from 1: say $1=$3" ;;
+	esac
+}
+
+check_variables()
+{
+	case $ARCH in
+	um|x86_64) ;;
+	*) usage_error "ARCH='$ARCH' is not known: use ARCH=x86_64 or ARCH=um" ;;
+	esac
+	case $KERNEL in
+	patched|base) ;;
+	*) usage_error "KERNEL='$KERNEL' is not known: use KERNEL=patched or KERNEL=base" ;;
+	esac
+	case $DEBUG in
+	''|kasan|lockdep|kcsan|kmemleak) ;;
+	*) usage_error "DEBUG='$DEBUG' is not known: use kasan, lockdep, kcsan or kmemleak" ;;
+	esac
+	case $ICOUNT in
+	0|1) ;;
+	*) usage_error "ICOUNT='$ICOUNT' is not known: use ICOUNT=0 or ICOUNT=1" ;;
+	esac
+	case $O in
+	*[[:space:]:]*) usage_error "O='$O' has a space or a colon, which the kernel's make cannot take: choose another build directory" ;;
+	esac
+	check_number REPEAT "$REPEAT" 1
+	check_number MEM "$MEM" 4096
+	check_number CPUS "$CPUS" 2
+	[ "$ICOUNT" = 0 ] || CPUS=1
+	if [ "$ARCH" = um ]; then
+		[ "$ICOUNT" = 0 ] || usage_error "ICOUNT=1 needs QEMU: use ARCH=x86_64"
+		CPUS=1
+	fi
+	if [ "$KERNEL" = base ] && [ -n "$EXTRA_PATCHES$LEAVE_OUT" ]; then
+		usage_error "KERNEL=base takes no patches: drop EXTRA_PATCHES and LEAVE_OUT, or use KERNEL=patched"
+	fi
+}
+
+# Sets WORK, the directory of one kernel source below $O, with
+#	base/src, patched/src		the source without and with the series
+#	KERNEL/ARCH[-DEBUG]		a kernel that was built from it
+# The two kernels lie alike so that ccache can serve one from the other.
+find_work()
+{
+	local version
+
+	if [ -n "$KSRC" ]; then
+		[ -d "$KSRC" ] || usage_error "KSRC='$KSRC' is not a directory"
+		KSRC=$(cd "$KSRC" && pwd -P)
+		[ -r "$KSRC/fs/fuse/file.c" ] ||
+			usage_error "KSRC='$KSRC' is not a kernel source tree: it has no fs/fuse/file.c"
+		case $O/ in
+		"$KSRC"/*) usage_error "O='$O' is inside KSRC='$KSRC', which is never written to: choose another O=" ;;
+		esac
+		WORK=$O/ksrc-$(basename "$KSRC" | tr -cs '[:alnum:]._\n' -)-$(printf '%s' "$KSRC" | cksum | cut -d' ' -f1)
+	else
+		version=$(dpkg-query -W -f '${Version}' linux-source-6.12 2>/dev/null) ||
+			version=$(cksum <"$TARBALL" | cut -d' ' -f1)
+		WORK=$O/linux-$(printf '%s' "$version" | tr -cs '[:alnum:]._\n' -)
+	fi
+	mkdir -p "$WORK"
+}
+
+kernel_dir()
+{
+	printf '%s/%s/%s%s' "$WORK" "$KERNEL" "$ARCH" "${DEBUG:+-$DEBUG}"
+}
+
+source_name()
+{
+	if [ -n "$KSRC" ]; then
+		printf '%s' "$KSRC"
+	else
+		printf 'linux-source-6.12 %s' "${WORK#"$O/linux-"}"
+	fi
+}
+
+# The series file names a patch a line, in order. A line "#+ PATH" stands for a
+# file or folder of this repository that is new to the kernel and is copied
+# whole; quilt takes it for a comment.
+series_entries()
+{
+	sed -e 's/[[:space:]]*$//' -e 's/^#+ */+/' -e '/^#/d' -e '/^$/d' "$TOP/series"
+}
+
+series_patches()
+{
+	series_entries | grep -v '^+'
+}
+
+series_overlays()
+{
+	series_entries | sed -n 's/^+//p'
+}
+
+# The files of an overlay, relative to the top: what git would track.
+overlay_files()
+{
+	git -C "$TOP" ls-files --cached --others --exclude-standard -- "$1" | sort -u |
+		while IFS= read -r file; do
+			[ ! -e "$TOP/$file" ] || printf '%s\n' "$file"
+		done
+}
+
+# The files that a patch changes, creates or removes.
+patch_files()
+{
+	sed -n -E 's#^(---|\+\+\+) [ab]/([^\t]*).*#\2#p' "$1" | sort -u
+}
+
+# One run at a time in a build directory: two would build over each other.
+lock_build()
+{
+	mkdir -p "$O" || die "$EX_USAGE" "cannot make the build directory O='$O'"
+	[ -n "${FUSE_WB_LOCKED:-}" ] && return
+	exec 9>"$O/.lock"
+	flock -n 9 || die "$EX_MACHINERY" "another run is using $O: wait for it, or choose another directory with O="
+	export FUSE_WB_LOCKED=1
+}
+
+elapsed()
+{
+	printf '%d:%02d' $(($1 / 60)) $(($1 % 60))
+}
+
+# new_results WHAT: make the folder of a run, RESULTS, with the script that
+# repeats it.
+new_results()
+{
+	local name
+
+	RESULTS=$O/results/$(date +%Y%m%d-%H%M%S)-$ARCH-$KERNEL
+	mkdir -p "$RESULTS"
+	ln -sfn "$(basename "$RESULTS")" "$O/results/latest"
+	{
+		echo '#!/bin/sh'
+		echo "# Repeats this run. It was made at $(git -C "$TOP" describe --always --dirty 2>/dev/null || echo 'an unknown commit')."
+		printf 'exec make -C %q %s' "$TOP" "$1"
+		for name in ARCH KERNEL KSRC O TESTS REPEAT DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS ICOUNT TIMEOUT; do
+			[ -z "${!name}" ] || printf ' %s=%q' "$name" "${!name}"
+		done
+		echo
+	} >"$RESULTS/repro.sh"
+	chmod +x "$RESULTS/repro.sh"
+}
+
+# Commands run in process groups of their own, so that ^C ends all that they
+# started. Their scripts do the same for what they start in turn.
+children=()
+
+stop_children()
+{
+	local pid
+
+	for pid in "${children[@]}"; do
+		kill -TERM -- "-$pid" 2>/dev/null || :
+	done
+	wait
+}
+
+trap 'trap - INT; stop_children; exit 130' INT
+trap 'trap - TERM; stop_children; exit 143' TERM HUP
+
+# start COMMAND...: run a command in a group of its own; its pid is in $child.
+start()
+{
+	set -m
+	"$@" &
+	set +m
+	child=$!
+	children+=("$child")
+}
+
+# finish PID: wait for a started command and return its status.
+finish()
+{
+	local status=0 pid rest=()
+
+	wait "$1" || status=$?
+	for pid in "${children[@]}"; do
+		[ "$pid" = "$1" ] || rest+=("$pid")
+	done
+	children=("${rest[@]}")
+	return "$status"
+}
+
+# step N/M TITLE COMMAND...: run a command with its output in a log, say how far
+# it has come, and show the end of the log when it fails.
+step()
+{
+	local which=$1 title=$2 log begin=$SECONDS last=$SECONDS status=0 pid
+
+	shift 2
+	mkdir -p "$O/logs"
+	log=$O/logs/$(printf '%s' "$title" | tr -cs '[:alnum:]._' -).log
+	note "[$which] $title ..."
+	if [ "$V" = 1 ]; then
+		start "$@" > >(tee "$log" >&2) 2>&1
+	else
+		start "$@" >"$log" 2>&1
+	fi
+	pid=$child
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		if [ $((SECONDS - last)) -ge 30 ] && [ "$V" != 1 ]; then
+			last=$SECONDS
+			note "[$which] $title ... $(elapsed $((SECONDS - begin))), at: $(tail -n 1 "$log" | cut -c 1-60)"
+		fi
+	done
+	finish "$pid" || status=$?
+	if [ "$status" -ne 0 ]; then
+		[ "$V" = 1 ] || tail -n 25 "$log" >&2
+		note "[$which] $title: FAILED after $(elapsed $((SECONDS - begin))), the whole log is $log"
+		return "$status"
+	fi
+	note "[$which] $title: done in $(elapsed $((SECONDS - begin)))"
+}
+
+# The kernel's make, without our variables, some of which mean something to it.
+kmake()
+{
+	env -u V -u O -u ARCH -u KERNEL -u DEBUG -u TESTS -u MEM -u CPUS make -j"$(nproc)" "$@"
+}

@@ -1,0 +1,82 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# kernel.sh [config]: configure and build the kernel of ARCH, KERNEL and DEBUG at
+# $WORK/$KERNEL/$ARCH[-$DEBUG], out of tree and incrementally; or configure only.
+
+. "$(dirname "$0")/common.sh"
+
+build()
+{
+	kmake -C "$SRC" O="$OBJ" ARCH="$ARCH" "$@"
+}
+
+compiler()
+{
+	if command -v ccache >/dev/null; then
+		printf 'ccache gcc'
+	else
+		printf 'gcc'
+	fi
+}
+
+fragments()
+{
+	printf '%s\n' "$TOP/$SELFTEST/config" "$TOP/$SELFTEST/config.$ARCH"
+	[ -z "$DEBUG" ] || printf '%s\n' "$TOP/$SELFTEST/config.$DEBUG"
+}
+
+configure()
+{
+	local requested=$OBJ/config.requested list
+
+	mapfile -t list < <(fragments)
+	if [ ! -e "$OBJ/.config" ] || ! cat "${list[@]}" | cmp -s - "$requested"; then
+		mkdir -p "$OBJ"
+		rm -f "$requested"
+		build tinyconfig
+		"$SRC/scripts/kconfig/merge_config.sh" -Q -m -O "$OBJ" "$OBJ/.config" "${list[@]}"
+		cat "${list[@]}" >"$requested.new"
+		mv "$requested.new" "$requested"
+	fi
+	build olddefconfig
+}
+
+# merge_config.sh knows what it could not set, but olddefconfig has the last
+# word: look at what came out.
+verify_config()
+{
+	local line symbol wrong=0
+
+	while read -r line; do
+		case $line in
+		CONFIG_*=*)
+			symbol=${line%%=*}
+			grep -qxF "$line" "$OBJ/.config" && continue
+			;;
+		'# CONFIG_'*' is not set')
+			symbol=${line#\# }
+			symbol=${symbol%% *}
+			grep -q "^$symbol=" "$OBJ/.config" || continue
+			;;
+		*)
+			continue
+			;;
+		esac
+		note "requested: $line, but $OBJ/.config says: $(grep -wF "$symbol" "$OBJ/.config" || echo nothing)"
+		wrong=1
+	done <"$OBJ/config.requested"
+	[ "$wrong" = 0 ] || die "$EX_MACHINERY" "the configuration of $ARCH lacks what the tests need: look for the symbol's dependencies in $SRC"
+}
+
+check_variables
+find_work
+SRC=$WORK/$KERNEL/src
+OBJ=$(kernel_dir)
+configure
+verify_config
+[ "${1:-}" != config ] || exit 0
+case $ARCH in
+um) build CC="$(compiler)" all ;;
+x86_64) build CC="$(compiler)" vmlinux ;;
+esac

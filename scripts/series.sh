@@ -1,0 +1,172 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# series.sh: make $WORK/patched/src from $WORK/base/src, the overlays and the
+# patches: the series without LEAVE_OUT, then EXTRA_PATCHES. Everything is tried
+# on a copy of the files concerned first, so a patch that does not apply leaves
+# the tree as it was. Only files that come out different are replaced, so that
+# the next build is as short as it can be.
+
+. "$(dirname "$0")/common.sh"
+
+left_out()
+{
+	local out
+
+	for out in $LEAVE_OUT; do
+		out=${out%.patch}
+		case ${1%.patch} in
+		"$out"|*/"$out") return 0 ;;
+		esac
+	done
+	return 1
+}
+
+check_leave_out()
+{
+	local out
+
+	for out in $LEAVE_OUT; do
+		series_patches | sed 's/\.patch$//' | grep -Eq "(^|/)$(printf '%s' "${out%.patch}" | sed 's/[.[\*^$+?(){|]/\\&/g')\$" ||
+			usage_error "LEAVE_OUT: '$out' is not a patch of the series, which are: $(series_patches | tr '\n' ' ')"
+	done
+}
+
+check_extra_patches()
+{
+	local patch
+
+	for patch in $EXTRA_PATCHES; do
+		[ -r "$patch" ] || usage_error "EXTRA_PATCHES: cannot read '$patch': give a path from the current directory"
+		[ -n "$(patch_files "$patch")" ] ||
+			usage_error "EXTRA_PATCHES: '$patch' changes no file with -p1 paths (a/FILE and b/FILE)"
+	done
+}
+
+# The patches to apply: a line each, NAME and PATH.
+wanted_patches()
+{
+	local patch
+
+	series_patches | while read -r patch; do
+		left_out "$patch" || printf '%s %s\n' "$patch" "$TOP/$patch"
+	done
+	for patch in $EXTRA_PATCHES; do
+		printf '%s %s\n' "$patch" "$patch"
+	done
+}
+
+stage_files()
+{
+	local file name path overlay
+
+	series_overlays | while read -r overlay; do
+		overlay_files "$overlay" | while read -r file; do
+			mkdir -p "$STAGE/$(dirname "$file")"
+			cp "$TOP/$file" "$STAGE/$file"
+		done
+	done
+	wanted_patches | while read -r name path; do
+		patch_files "$path"
+	done | sort -u | while read -r file; do
+		if [ -e "$STAGE/$file" ] || [ ! -e "$WORK/base/src/$file" ]; then
+			continue
+		fi
+		mkdir -p "$STAGE/$(dirname "$file")"
+		cp -p "$WORK/base/src/$file" "$STAGE/$file"
+	done
+}
+
+# Say which file and hunk of a patch moved, or did not apply, from patch(1)'s
+# own words.
+report_patch()
+{
+	local name=$1 log=$2
+
+	awk -v name="$name" '
+	/^(checking|patching) file / { file = $3 }
+	/^Hunk #[0-9]+ FAILED/ {
+		printf "%s: %s: hunk %d does not apply\n", name, file, substr($2, 2)
+	}
+	/^Hunk #[0-9]+ succeeded/ {
+		hunk = substr($2, 2)
+		sub(/^Hunk #[0-9]+ succeeded /, "")
+		printf "%s: %s: hunk %d moved: applied %s\n", name, file, hunk, $0
+	}
+	/No file to patch|an.t find file|Reversed|malformed|garbage|already exists/ {
+		printf "%s: %s: %s\n", name, file, $0
+	}' "$log"
+}
+
+apply_patches()
+{
+	local name path log=$STAGE.log failed=
+
+	while read -r name path; do
+		if patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$STAGE" \
+			<"$path" >"$log" 2>&1; then
+			report_patch "$name" "$log" | while read -r line; do note "$line"; done
+			continue
+		fi
+		report_patch "$name" "$log" | grep -v ' moved: ' >&2 || cat "$log" >&2
+		failed=$name
+		break
+	done < <(wanted_patches)
+	[ -z "$failed" ] ||
+		die "$EX_MACHINERY" "$failed does not apply to $(source_name); nothing was changed. Rebase it in the tree that 'make tree' makes, or choose another source"
+}
+
+# Replace a file of the tree, never through a hard link into the base tree, and
+# with a new time stamp, as make must see the change.
+replace()
+{
+	mkdir -p "$(dirname "$2")"
+	cp "$1" "$2.fuse_wb-new"
+	mv "$2.fuse_wb-new" "$2"
+}
+
+install_stage()
+{
+	local tree=$WORK/patched/src old=$WORK/patched/files file
+
+	if [ ! -e "$WORK/patched/complete" ] || [ "$WORK/base/src.complete" -nt "$WORK/patched/complete" ]; then
+		mkdir -p "$WORK/patched"
+		if [ -e "$tree" ]; then
+			rsync -a --delete --link-dest="$WORK/base/src" "$WORK/base/src/" "$tree/"
+		else
+			rm -rf "$tree.new"
+			cp -al "$WORK/base/src" "$tree.new"
+			mv "$tree.new" "$tree"
+		fi
+		rm -f "$old"
+		: >"$WORK/patched/complete"
+	fi
+	(cd "$STAGE" && find . -type f -printf '%P\n') | sort >"$STAGE.files"
+	# First note what is about to differ: an interrupted run must be able to
+	# put it back.
+	touch "$old"
+	sort -u "$old" "$STAGE.files" >"$old.new"
+	mv "$old.new" "$old"
+	while read -r file; do
+		if [ -e "$STAGE/$file" ]; then
+			cmp -s "$STAGE/$file" "$tree/$file" || replace "$STAGE/$file" "$tree/$file"
+		elif [ -e "$WORK/base/src/$file" ]; then
+			cmp -s "$WORK/base/src/$file" "$tree/$file" || replace "$WORK/base/src/$file" "$tree/$file"
+		else
+			rm -f "$tree/$file"
+		fi
+	done <"$old"
+	mv "$STAGE.files" "$old"
+}
+
+check_variables
+find_work
+check_leave_out
+check_extra_patches
+STAGE=$WORK/stage
+rm -rf "$STAGE"
+mkdir -p "$STAGE"
+stage_files
+apply_patches
+install_stage
+rm -rf "$STAGE" "$STAGE.log"

@@ -1,0 +1,319 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# tree.sh make	make a git tree of the series at $O/tree: a commit for the pristine
+#		kernel, one for each patch and one for each overlay
+# tree.sh refresh	turn the commits of that tree into patches, overlays and series
+# tree.sh check	fail when the two differ
+#
+# A note in refs/notes/series says which patch or overlay a commit is; git carries
+# it along when the commit is amended or rebased. A commit without one is a new
+# patch, and its subject and files say what it is called.
+
+. "$(dirname "$0")/common.sh"
+
+# Where changes are to be expected. Tracking all of the kernel would take a
+# minute and twice the disk space; refresh refuses to overlook other files.
+TRACKED=(Documentation/{admin-guide/mm,filesystems,mm} MAINTAINERS
+	block fs include init io_uring kernel lib mm tools/testing)
+
+tgit()
+{
+	git -C "$TREE" -c core.hooksPath=/dev/null "$@"
+}
+
+name_commit()
+{
+	tgit notes --ref=series add -f -m "$1" HEAD >/dev/null 2>&1
+}
+
+make_base()
+{
+	git -C "$TREE" init -q -b fuse_wb
+	tgit config user.name "$(git -C "$TOP" config user.name)"
+	tgit config user.email "$(git -C "$TOP" config user.email)"
+	tgit config notes.rewriteRef refs/notes/series
+	tgit config status.showUntrackedFiles no
+	tgit config core.excludesFile /dev/null
+	# As in the kernel's own .gitattributes, which a small tree lacks.
+	echo '*.[ch] diff=cpp' >"$TREE/.git/info/attributes"
+	# One pack instead of thousands of loose objects: this halves the time.
+	tgit -c core.bigFileThreshold=1 -c core.compression=1 -c core.fsync=none add -f "$@"
+	tgit commit -q -m "$(source_name)"
+	tgit tag base
+}
+
+commit_overlay()
+{
+	local path=$1 file
+
+	overlay_files "$path" | while read -r file; do
+		mkdir -p "$TREE/$(dirname "$file")"
+		cp -p "$TOP/$file" "$TREE/$file"
+		tgit add -f "$file"
+	done
+	tgit diff --cached --quiet || tgit commit -q -m "Add $path"
+	name_commit "+$path"
+}
+
+commit_patch()
+{
+	local patch=$1 log=$TREE.log
+
+	if ! patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$TREE" <"$TOP/$patch" >"$log" 2>&1; then
+		cat "$log" >&2
+		die "$EX_MACHINERY" "$patch does not apply to $(source_name)"
+	fi
+	patch_files "$TOP/$patch" | while read -r file; do
+		tgit add -f -A -- "$file"
+	done
+	git mailinfo -b "$TREE.msg" "$TREE.diff" <"$TOP/$patch" >"$TREE.info"
+	{
+		sed -n 's/^Subject: //p' "$TREE.info"
+		echo
+		cat "$TREE.msg"
+	} | tgit commit -q --author="$(sed -n 's/^Author: //p' "$TREE.info") <$(sed -n 's/^Email: //p' "$TREE.info")>" -F -
+	name_commit "$patch"
+	rm -f "$log" "$TREE.msg" "$TREE.diff" "$TREE.info"
+}
+
+commit_series()
+{
+	local entry
+
+	while read -r entry; do
+		case $entry in
+		+*) commit_overlay "${entry#+}" ;;
+		*) commit_patch "$entry" ;;
+		esac
+	done < <(series_entries)
+	: >"$TREE/.git/fuse_wb-complete"
+}
+
+make_tree()
+{
+	local tracked=() file
+
+	if [ -e "$TREE" ]; then
+		[ ! -e "$TREE/.git/fuse_wb-complete" ] ||
+			usage_error "$TREE is there already, maybe with work in it: remove it first, or choose another O="
+		rm -rf "$TREE"
+	fi
+	mkdir -p "$TREE"
+	cp -a --reflink=auto "$WORK/base/src/." "$TREE/"
+	for file in "${TRACKED[@]}"; do
+		[ ! -e "$TREE/$file" ] || tracked+=("$file")
+	done
+	make_base "${tracked[@]}"
+	commit_series
+	note "the series is at $TREE, a commit for each patch. Edit, commit, then 'make refresh'"
+}
+
+# A tree of nothing but the files that the series touches: for comparison.
+make_small_tree()
+{
+	local file
+
+	rm -rf "$TREE"
+	mkdir -p "$TREE"
+	series_patches | while read -r file; do
+		patch_files "$TOP/$file"
+	done | sort -u | while read -r file; do
+		[ -e "$WORK/base/src/$file" ] || continue
+		mkdir -p "$TREE/$(dirname "$file")"
+		cp "$WORK/base/src/$file" "$TREE/$file"
+	done
+	make_base .
+	commit_series
+}
+
+# The name of a patch that has none yet: the folder of the maintainer who would
+# take it, and the subject without its prefix.
+new_name()
+{
+	local commit=$1 dir subject
+
+	case $(tgit diff-tree --no-commit-id --name-only -r "$commit" | grep -v '^Documentation/' | sed -E 's#^(fs/fuse|fs|mm|lib)/.*#\1#; s#^include/.*##' | sort -u | sed '/^$/d' | head -n 1) in
+	fs/fuse) dir=fs/fuse ;;
+	fs) dir=fs ;;
+	lib) dir=lib ;;
+	*) dir=mm ;;
+	esac
+	subject=$(tgit show -s --format=%f "$commit" | sed -E 's/^[A-Za-z_0-9]+-(writeback-|vmscan-|migrate-|memory_hotplug-)?//' | tr '[:upper:]' '[:lower:]')
+	printf '%s/%s.patch\n' "$dir" "$subject"
+}
+
+# A commit as the file that stands for it. No object ids, as those change with
+# every point release, and no versions.
+write_patch()
+{
+	tgit format-patch -1 -k --stdout --zero-commit --no-signature --no-renames "$1" |
+		sed -E -e '1{/^From 0/d}' -e '/^Date: /d' -e '/^index [0-9a-f]+\.\.[0-9a-f]+/d'
+}
+
+check_clean()
+{
+	local dirty
+
+	dirty=$(tgit status --porcelain -uno)
+	[ -z "$dirty" ] || die "$EX_USAGE" "commit or stash these changes in $TREE first:"$'\n'"$dirty"
+	dirty=$(cd "$TREE" && find . -path ./.git -prune -o -type f -newer .git/fuse_wb-complete -printf '%P\n' |
+		while read -r file; do
+			tgit ls-files --error-unmatch "$file" >/dev/null 2>&1 || printf '%s\n' "$file"
+		done | grep -Ev '\.(o|cmd|a|ko|mod|orig|rej|swp)$|~$' | head -n 10) || :
+	[ -z "$dirty" ] || note "not tracked in $TREE, so not in any patch (git add -f those that should be):"$'\n'"$dirty"
+}
+
+# Write the commits of the tree as patches, overlays and series below $1.
+export_tree()
+{
+	local out=$1 commit name overlays file
+
+	mkdir -p "$out"
+	: >"$out/entries"
+	overlays=$(series_overlays)
+	for commit in $(tgit rev-list --reverse base..fuse_wb); do
+		name=$(tgit notes --ref=series show "$commit" 2>/dev/null | head -n 1) || :
+		case $name in
+		+*)
+			;;
+		*)
+			if only_overlay "$commit" "$overlays"; then
+				continue
+			fi
+			[ -n "$name" ] || name=$(new_name "$commit")
+			mkdir -p "$out/$(dirname "$name")"
+			write_patch "$commit" >"$out/$name"
+			;;
+		esac
+		printf '%s\n' "$name" >>"$out/entries"
+	done
+	for name in $overlays; do
+		tgit ls-tree -r --name-only fuse_wb -- "$name" | while read -r file; do
+			mkdir -p "$out/$(dirname "$file")"
+			tgit cat-file blob "fuse_wb:$file" >"$out/$file"
+			[ "$(tgit ls-tree fuse_wb -- "$file" | cut -d' ' -f1)" != 100755 ] || chmod +x "$out/$file"
+		done
+	done
+}
+
+# Does a commit change files of overlays only? One that changes both is refused.
+only_overlay()
+{
+	local commit=$1 path file inside='' outside=''
+
+	while read -r file; do
+		for path in $2; do
+			case $file in
+			"$path"|"$path"/*) inside=$file; continue 2 ;;
+			esac
+		done
+		outside=$file
+	done < <(tgit diff-tree --no-commit-id --name-only -r "$commit")
+	if [ -n "$inside" ] && [ -n "$outside" ]; then
+		die "$EX_USAGE" "commit $(tgit show -s --format='%h (%s)' "$commit") changes $inside, which this repository keeps whole, and $outside, which becomes a patch: split it"
+	fi
+	[ -n "$inside" ]
+}
+
+refresh()
+{
+	local out=$TREE.out name file
+
+	[ -e "$TREE/.git/fuse_wb-complete" ] || usage_error "there is no tree at $TREE: run 'make tree' first"
+	check_clean
+	rm -rf "$out"
+	export_tree "$out"
+	series_patches | while read -r name; do
+		grep -qxF "$name" "$out/entries" || { note "removing $name"; rm -f "${TOP:?}/$name"; }
+	done
+	for name in $(series_overlays); do
+		overlay_files "$name" | while read -r file; do
+			[ -e "$out/$file" ] || { note "removing $file"; rm -f "${TOP:?}/$file"; }
+		done
+	done
+	(cd "$out" && find . -type f ! -path ./entries -printf '%P\n') | while read -r file; do
+		if ! cmp -s "$out/$file" "$TOP/$file"; then
+			note "writing $file"
+			mkdir -p "$TOP/$(dirname "$file")"
+			cp "$out/$file" "$TOP/$file"
+		fi
+	done
+	write_series "$out/entries"
+	rm -rf "$out"
+}
+
+# Keep the comments of the series: a new entry goes behind the one it follows.
+write_series()
+{
+	local new=$O/series.new
+
+	awk '
+	FNR == 1 { pass++ }
+	pass == 1 { order[++n] = $0; next }
+	{ entry = "" }
+	/^#\+ / || /^[^#]/ {
+		entry = $0; sub(/^#\+ */, "+", entry); sub(/[ \t]+$/, "", entry)
+	}
+	pass == 2 { if (entry != "") old[entry]; next }
+	entry == "" { print; next }
+	{
+		if (!i) emit_new()
+		if (order[i + 1] == entry) { i++; print; emit_new() }
+	}
+	END { emit_new() }
+	function emit_new(    e) {
+		while (i < n && !(order[i + 1] in old)) {
+			e = order[++i]; sub(/^\+/, "#+ ", e); print e
+		}
+	}' "$1" "$TOP/series" "$TOP/series" >"$new"
+	if ! diff <(grep -v '^+' "$1") <(grep -v '^#' "$new" | sed '/^$/d') >/dev/null; then
+		note "the order of the commits changed, so series loses its comments: put them back"
+		sed 's/^+/#+ /' "$1" >"$new"
+	fi
+	cmp -s "$new" "$TOP/series" || { note "writing series"; cp "$new" "$TOP/series"; }
+	rm -f "$new"
+}
+
+# Line numbers and context move with every point release, so those of @@ lines
+# are left out of the comparison.
+check()
+{
+	local out=$TREE.out file status=0
+
+	rm -rf "$out"
+	export_tree "$out"
+	diff <(series_entries) "$out/entries" || status=1
+	while read -r file; do
+		diff -u --label "$file" --label "$file, refreshed" \
+			<(sed -E 's/^@@ -[0-9,]+ \+[0-9,]+ @@.*/@@/' "$TOP/$file") \
+			<(sed -E 's/^@@ -[0-9,]+ \+[0-9,]+ @@.*/@@/' "$out/$file") || status=1
+	done < <(cd "$out" && find . -type f ! -path ./entries -printf '%P\n')
+	rm -rf "$out"
+	[ "$status" = 0 ] || die "$EX_FAIL" "the patches are not what 'make refresh' writes: run 'make tree', then 'make refresh', and commit"
+}
+
+check_variables
+lock_build
+"$TOP/scripts/deps.sh" source
+find_work
+TREE=$O/tree
+case ${1:-} in
+make)
+	"$TOP/scripts/source.sh"
+	make_tree
+	;;
+refresh)
+	refresh
+	;;
+check)
+	"$TOP/scripts/source.sh"
+	TREE=$O/tree.check
+	make_small_tree
+	check
+	rm -rf "$TREE"
+	;;
+*)
+	usage_error "tree.sh: '${1:-}' is not known: use make, refresh or check"
+	;;
+esac
