@@ -1,0 +1,70 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# exec.sh COMMAND	copy the command's program, a static one of the user's, into
+#			the guest, run the command there as root, and pass its
+#			output and exit status through
+# exec.sh		a shell in the guest
+
+. "$(dirname "$0")/common.sh"
+
+prepare_guest()
+{
+	"$TOP/scripts/source.sh" &&
+	"$TOP/scripts/series.sh" &&
+	"$TOP/scripts/kernel.sh"
+}
+
+# The program of the command, which must run without any library.
+find_program()
+{
+	local program=${1%% *} path
+
+	[ -n "$program" ] || usage_error "CMD is empty: say make exec CMD='PROG ARGS'"
+	path=$(command -v -- "$program") || usage_error "CMD: there is no program '$program'"
+	path=$(realpath -s -- "$path")
+	[ -f "$path" ] || usage_error "CMD: '$path' is not a file"
+	if readelf -l "$path" 2>/dev/null | grep -q INTERP; then
+		usage_error "CMD: '$path' is linked dynamically and the guest has no libraries: link it with -static"
+	fi
+	printf '%s' "$path"
+}
+
+pass_output()
+{
+	tail -c +1 -f --pid="$1" "$DIR/out.txt" 2>/dev/null &
+	tail -c +1 -f --pid="$1" "$DIR/err.txt" >&2 2>/dev/null &
+}
+
+check_variables
+lock_build
+"$TOP/scripts/deps.sh" source kernel guest
+find_work
+DIR=$O/exec
+mkdir -p "$DIR"
+rm -rf "$DIR/root"
+mkdir -p "$DIR/root"
+if [ $# -gt 0 ]; then
+	program=$(find_program "$1")
+	# A folder of its own: whatever else the guest mounts does not hide it.
+	mkdir "$DIR/root/exec"
+	cp "$program" "$DIR/root/exec/"
+	chmod 755 "$DIR/root/exec/"*
+	# The guest's shell splits and expands the rest, as the user's would.
+	arguments=${1#"${1%% *}"}
+	printf 'exec /exec/%q%s\n' "$(basename "$program")" "$arguments" >"$DIR/run.sh"
+else
+	printf 'echo "Leave with exit or ^D."; exec setsid -c sh -l\n' >"$DIR/run.sh"
+fi
+step 1/1 "$ARCH kernel, $KERNEL${DEBUG:+, $DEBUG}" prepare_guest >&2 || exit
+"$TOP/scripts/rootfs.sh" "$DIR/initrd" "$DIR/run.sh" "$DIR/root"
+[ $# -gt 0 ] || exec "$TOP/scripts/guest.sh" "$DIR" "$DIR/initrd" shell
+
+rm -f "$DIR"/{out,err}.txt
+touch "$DIR"/{out,err}.txt
+start "$TOP/scripts/guest.sh" "$DIR" "$DIR/initrd"
+pass_output "$child"
+status=0
+finish "$child" || status=$?
+wait
+exit "$status"
