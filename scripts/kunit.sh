@@ -1,0 +1,96 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# kunit.sh: run the suites of lib/kunit-fuse in the patched tree through the
+# kernel's own kunit.py, and leave the results where the other runs do.
+
+ARCH=${ARCH:-um}
+. "$(dirname "$0")/common.sh"
+
+STEPS=4
+
+prepare()
+{
+	"$TOP/scripts/source.sh" && "$TOP/scripts/series.sh"
+}
+
+# kunit VERB ARGUMENT...: kunit.py works in the tree it stands in.
+kunit()
+{
+	local verb=$1
+
+	shift
+	cd "$WORK/patched/src" || return
+	env -u V -u O -u ARCH -u DEBUG -u TESTS ./tools/testing/kunit/kunit.py "$verb" \
+		--arch="$ARCH" --build_dir="$BUILD" "$@"
+}
+
+build_kunit()
+{
+	local arguments=(--kunitconfig=lib/kunit-fuse "--jobs=$(nproc)") line
+
+	if command -v ccache >/dev/null; then
+		arguments+=("--make_options=CC=ccache gcc")
+	fi
+	if [ -n "$DEBUG" ]; then
+		while read -r line; do
+			arguments+=("--kconfig_add=$line")
+		done < <(grep '^CONFIG_' "$TOP/$SELFTEST/config.$DEBUG")
+	fi
+	mkdir -p "$BUILD"
+	kunit build "${arguments[@]}"
+}
+
+run_kunit()
+{
+	local arguments=("--timeout=$TIMEOUT") run
+
+	[ "$ARCH" != um ] || arguments+=("--kernel_args=uml_dir=$BUILD/uml/")
+	[ -z "$TESTS" ] || arguments+=("$TESTS")
+	for run in $(seq "$REPEAT"); do
+		rm -f "$BUILD/test.log"
+		kunit exec "${arguments[@]}" || kunit_status=$?
+		if [ ! -e "$BUILD/test.log" ]; then
+			note "run $run left no log"
+			break
+		fi
+		cat "$BUILD/test.log" >>"$RESULTS/test.log"
+	done
+}
+
+judge()
+{
+	local guest=0
+
+	if grep -q 'Kernel panic' "$RESULTS/test.log"; then
+		guest=$EX_PANIC
+	elif [ "$kunit_status" != 0 ] && ! grep -qE '^(not )?ok ' "$RESULTS/test.log"; then
+		guest=$EX_MACHINERY
+	fi
+	cp "$RESULTS/test.log" "$RESULTS/dmesg.txt"
+	"$TOP/scripts/verdict.py" "$RESULTS" --kernel "$WORK/base/src" --format kunit \
+		--splats "$TOP/scripts/splats" --guest-status "$guest" \
+		--setting "ARCH=$ARCH" --setting "DEBUG=$DEBUG" --setting "TESTS=$TESTS" \
+		--setting "REPEAT=$REPEAT" --setting "SOURCE=$(source_name)"
+}
+
+check_variables
+[ "$KERNEL" = patched ] || usage_error "KERNEL=base has no KUnit suites: they test what the series adds"
+lock_build
+"$TOP/scripts/deps.sh" source kernel judge
+[ "$ARCH" = um ] || "$TOP/scripts/deps.sh" guest
+find_work
+BUILD=$WORK/patched/kunit-$ARCH${DEBUG:+-$DEBUG}
+new_results kunit
+
+step "1/$STEPS" "source and series" prepare || exit
+step "2/$STEPS" "KUnit kernel, $ARCH${DEBUG:+, $DEBUG}" build_kunit || exit "$EX_MACHINERY"
+note "[3/$STEPS] suites of lib/kunit-fuse"
+kunit_status=0
+run_kunit
+note "[4/$STEPS] verdict"
+status=0
+judge || status=$?
+[ "$status" != 0 ] || status=$kunit_status
+note "results: $RESULTS"
+exit "$status"

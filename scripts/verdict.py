@@ -1,0 +1,350 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Judge a run in the guest by what it left behind.
+
+The kernel's own parser, kunit_parser.py, reads the KTAP of both KUnit and
+kselftest. What is added here is what it cannot know: which tests there had to
+be, which are expected to fail or to be skipped on this kernel, how the guest
+ended, and whether the kernel complained meanwhile.
+
+Writes results.json and junit.xml beside the log, prints the verdict, and exits
+with the status that README.md lists. The worst of several wins.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import re
+import subprocess
+import sys
+
+PASS, FAIL, USAGE, MACHINERY, TIMEOUT, PANIC = 0, 1, 2, 69, 124, 255
+OUTERMOST = ('main', '<missing>')       # what the parser calls a whole log
+WORST_FIRST = (PANIC, TIMEOUT, MACHINERY, FAIL, USAGE, PASS)
+
+
+def die(status, message):
+    """End with a message of the form that all scripts use."""
+    print(f'fuse_wb: {message}', file=sys.stderr)
+    sys.exit(status)
+
+
+def load_parser(kernel):
+    """Import kunit_parser.py from a kernel tree, and silence its printing."""
+    folder = os.path.join(kernel, 'tools/testing/kunit')
+    sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True
+    try:
+        import kunit_parser  # pylint: disable=import-outside-toplevel
+        import kunit_printer  # pylint: disable=import-outside-toplevel
+    except ImportError as error:
+        die(MACHINERY, f'no KTAP parser in {folder}: {error}')
+    null = open(os.devnull, 'w', encoding='utf-8')
+    kunit_parser.stdout = kunit_printer.Printer(null)
+    return kunit_parser
+
+
+def read_splat_patterns(path):
+    """The regular expressions of the pattern file; having none is an error."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            lines = [line.rstrip('\n') for line in file]
+    except OSError as error:
+        die(MACHINERY, f'cannot read the splat patterns: {error}')
+    patterns = [line for line in lines if line and not line.startswith('#')]
+    if not patterns:
+        die(MACHINERY, f'{path} has no pattern, so no splat would be seen')
+    return [re.compile(pattern) for pattern in patterns]
+
+
+def find_splats(path, patterns):
+    """Lines of a kernel log that match a pattern, with their numbers."""
+    if not os.path.exists(path):
+        die(MACHINERY, f'there is no kernel log {path}')
+    with open(path, encoding='utf-8', errors='replace') as file:
+        return [(number, line.rstrip())
+                for number, line in enumerate(file, 1)
+                if any(pattern.search(line) for pattern in patterns)]
+
+
+def read_expected(path, conditions):
+    """Patterns of tests that must fail or may be skipped when a condition holds.
+
+    A line is: CONDITION fail|skip PATTERN, then a reason.
+    """
+    expected = {'fail': [], 'skip': []}
+    if not path:
+        return expected
+    with open(path, encoding='utf-8') as file:
+        for number, line in enumerate(file, 1):
+            words = line.split('#')[0].split()
+            if not words:
+                continue
+            if len(words) < 3 or words[1] not in expected:
+                die(USAGE, f'{path}:{number}: want "CONDITION fail|skip TEST"')
+            if words[0] in conditions:
+                expected[words[1]].append(words[2])
+    return expected
+
+
+def split_documents(lines):
+    """Split a log into its KTAP documents: a run with REPEAT has several."""
+    documents = []
+    for line in lines:
+        if re.match(r'K?TAP version \d+', line):
+            documents.append([])
+        if documents:
+            documents[-1].append(line)
+    return documents
+
+
+def kselftest_lines(path):
+    """The log of the kselftest runner, with each level of "# " taken away.
+
+    The runner marks the output of a test with "# ", not by indentation as KTAP
+    would have it. A program may end in the middle of a line; then the runner's
+    own result line follows without a line break.
+    """
+    with open(path, encoding='utf-8', errors='replace') as file:
+        return [line.rstrip('\r\n') for line in file]
+
+
+def unprefix(lines):
+    """Turn the runner's "# " into what kunit_parser takes for a subtest."""
+    return [line[2:] if line.startswith('# ') else line for line in lines]
+
+
+def name_of(test):
+    """The name of a test; of one that never ended, from what it had said."""
+    name = test.name.replace('selftests: fuse_wb: ', '')
+    for line in [] if name else test.log:
+        found = re.search(r'selftests: fuse_wb: (\S+)|RUN\s+(\S+) \.\.\.', line)
+        name = found.group(1) or found.group(2) if found else name
+    return name
+
+
+def group_name(test):
+    """What to call a test with subtests: the outermost is the log itself."""
+    return 'the log' if test.name in OUTERMOST else name_of(test)
+
+
+def leaves(test, prefix=''):
+    """The tests without subtests, as (name, status, log) tuples.
+
+    The parser stands in for tests that are missing at the end of a log; only
+    the first of them, the one that was running, has said anything.
+    """
+    name = name_of(test)
+    if not name or (name in OUTERMOST and not test.subtests):
+        return
+    if prefix:
+        name = f'{prefix}:{name}'
+    if not test.subtests:
+        yield name, test.status.name, list(test.log)
+        return
+    for subtest in test.subtests:
+        yield from leaves(subtest, '' if name == 'main' else name)
+
+
+class Verdict:
+    """Everything that was found out about a run, and its exit status."""
+
+    def __init__(self):
+        self.tests = []         # dicts: name, status, log
+        self.problems = []      # (exit status, message)
+
+    def problem(self, status, message):
+        """Note something that makes the run fail with a status."""
+        self.problems.append((status, message))
+
+    def status(self):
+        """The exit status: the worst problem's."""
+        found = {status for status, _ in self.problems}
+        return next(s for s in WORST_FIRST if s in found or s == PASS)
+
+    def count(self, *statuses):
+        """How many tests have one of the statuses."""
+        return sum(test['status'] in statuses for test in self.tests)
+
+    def add_documents(self, parser, documents):
+        """Parse KTAP documents and take in their tests."""
+        for run, document in enumerate(documents, 1):
+            result = parser.parse_run_tests(document)
+            for name, status, log in leaves(result):
+                self.tests.append({
+                    'name': name if len(documents) == 1 else f'{name} #{run}',
+                    'status': {'SUCCESS': 'pass', 'SKIPPED': 'skip'}.get(status, 'fail'),
+                    'log': log,
+                })
+                if status not in ('SUCCESS', 'SKIPPED', 'FAILURE'):
+                    self.tests[-1]['log'].append(f'({status})')
+            for group in groups(result):
+                if group.counts.errors or not group.ok_status():
+                    self.broken_group(group)
+        if not self.tests:
+            self.problem(USAGE, 'no test was run')
+
+    def broken_group(self, group):
+        """A program that failed although all its tests that were seen passed."""
+        bad = [t for t in group.subtests if not t.ok_status()]
+        if not bad or group.counts.errors:
+            self.problem(FAIL, f'{group_name(group)}: ended early, or '
+                         'what it printed is not a complete test report')
+
+    def judge_tests(self, expected):
+        """Hold the results against what is expected of this kernel."""
+        for test in self.tests:
+            name = test['name'].split(' #')[0]
+            must_fail = matches(name, expected['fail'])
+            if test['status'] == 'fail':
+                test['expected'] = must_fail
+                if not must_fail:
+                    self.problem(FAIL, f'{test["name"]} failed')
+            elif test['status'] == 'skip':
+                if must_fail or not matches(name, expected['skip']):
+                    self.problem(USAGE, f'{test["name"]} was skipped but must run here')
+            elif must_fail:
+                self.problem(FAIL, f'{test["name"]} passed but is listed to fail here')
+        if self.tests and not self.count('pass', 'fail'):
+            self.problem(USAGE, 'every test was skipped')
+
+    def judge_missing(self, wanted):
+        """Every test that the programs list must have a result."""
+        seen = {test['name'].split(' #')[0] for test in self.tests}
+        missing = [name for name in wanted if name not in seen]
+        if missing:
+            self.problem(USAGE, f'{len(missing)} listed tests have no result: ' +
+                         ' '.join(missing))
+
+
+def groups(test):
+    """All tests with subtests, the whole log included."""
+    if test.subtests:
+        yield test
+    for subtest in test.subtests:
+        yield from groups(subtest)
+
+
+def matches(name, patterns):
+    """Does a test's full name, or its last part, match one of the patterns?"""
+    return any(fnmatch.fnmatchcase(name, p) or
+               fnmatch.fnmatchcase(re.split(r'[.:]', name)[-1], p)
+               for p in patterns)
+
+
+def write_results(verdict, args, splats):
+    """Write results.json."""
+    with open(os.path.join(args.results, 'results.json'), 'w', encoding='utf-8') as file:
+        json.dump({
+            'status': verdict.status(),
+            'passed': verdict.count('pass'),
+            'failed': verdict.count('fail'),
+            'skipped': verdict.count('skip'),
+            'guest_status': args.guest_status,
+            'settings': dict(s.split('=', 1) for s in args.setting),
+            'problems': [message for _, message in verdict.problems],
+            'splats': [{'line': number, 'text': text} for number, text in splats],
+            'tests': verdict.tests,
+        }, file, indent=1)
+        file.write('\n')
+
+
+def write_junit(verdict, args):
+    """Let tap2junit make junit.xml out of flat TAP."""
+    flat = os.path.join(args.results, 'flat.tap')
+    with open(flat, 'w', encoding='utf-8') as file:
+        print(f'1..{len(verdict.tests) + 1}', file=file)
+        for number, test in enumerate(verdict.tests, 1):
+            word = 'not ok' if test['status'] == 'fail' else 'ok'
+            skip = ' (skipped) # SKIP' if test['status'] == 'skip' else ''
+            print(f'{word} {number} - {test["name"]}{skip}', file=file)
+            for line in test['log']:
+                print(f'# {line}', file=file)
+        others = [m for _, m in verdict.problems]
+        word = 'not ok' if others else 'ok'
+        print(f'{word} {len(verdict.tests) + 1} - the run as a whole', file=file)
+        for message in others:
+            print(f'# {message}', file=file)
+    try:
+        subprocess.run(['tap2junit', '--name', 'fuse_wb', flat], check=True,
+                       stdout=subprocess.DEVNULL)
+        os.replace(flat + '.xml', os.path.join(args.results, 'junit.xml'))
+    except (OSError, subprocess.CalledProcessError) as error:
+        verdict.problem(MACHINERY, f'cannot write junit.xml with tap2junit: {error}')
+    os.remove(flat)
+
+
+def print_verdict(verdict, args, splats):
+    """Tell people: failures with their logs, problems, and the counts."""
+    for test in verdict.tests:
+        if test['status'] != 'fail':
+            continue
+        word = 'failed, as it must here' if test.get('expected') else 'FAILED'
+        print(f'\n{word}: {test["name"]}')
+        for line in test['log']:
+            print(f'    {line}')
+    if splats:
+        print('\nThe kernel complained:')
+        for number, text in splats[:20]:
+            print(f'    dmesg.txt:{number}: {text}')
+    if verdict.problems:
+        print()
+    for _, message in verdict.problems:
+        print(f'fuse_wb: {message}')
+    print(f'\n{verdict.count("pass")} passed, {verdict.count("fail")} failed, '
+          f'{verdict.count("skip")} skipped')
+
+
+def parse_arguments():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n', maxsplit=1)[0])
+    parser.add_argument('results', help='folder with test.log and dmesg.txt')
+    parser.add_argument('--kernel', required=True, help='kernel tree with kunit_parser.py')
+    parser.add_argument('--splats', required=True, help='file of splat patterns')
+    parser.add_argument('--format', choices=('kselftest', 'kunit'), default='kselftest')
+    parser.add_argument('--guest-status', type=int, default=0, help='of guest.sh')
+    parser.add_argument('--expected', help='file of expected failures and skips')
+    parser.add_argument('--condition', action='append', default=[],
+                        help='condition that holds, for --expected')
+    parser.add_argument('--wanted', help='file with the names of the tests that must run')
+    parser.add_argument('--setting', action='append', default=[], metavar='NAME=VALUE',
+                        help='recorded in results.json')
+    return parser.parse_args()
+
+
+def main():
+    """Judge one results folder."""
+    args = parse_arguments()
+    parser = load_parser(args.kernel)
+    patterns = read_splat_patterns(args.splats)
+    expected = read_expected(args.expected, args.condition)
+    verdict = Verdict()
+
+    splats = find_splats(os.path.join(args.results, 'dmesg.txt'), patterns)
+    if splats:
+        verdict.problem(PANIC, f'the kernel printed {len(splats)} lines that it must not')
+    if args.guest_status in (PANIC, TIMEOUT, MACHINERY):
+        verdict.problem(args.guest_status, 'the guest did not end well')
+    elif args.guest_status:
+        verdict.problem(FAIL, f'the guest\'s command exited with {args.guest_status}')
+
+    lines = kselftest_lines(os.path.join(args.results, 'test.log'))
+    if args.format == 'kselftest':
+        documents = [unprefix(d) for d in split_documents(lines)]
+    else:
+        documents = [lines]
+    verdict.add_documents(parser, documents)
+    verdict.judge_tests(expected)
+    if args.wanted:
+        with open(args.wanted, encoding='utf-8') as file:
+            verdict.judge_missing(file.read().split())
+
+    write_junit(verdict, args)
+    write_results(verdict, args, splats)
+    print_verdict(verdict, args, splats)
+    return verdict.status()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
