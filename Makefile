@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The entry points. Each is a line that calls a script; README.md explains them.
+# Variables given on the command line reach the scripts through the environment.
+
+.PHONY: help kselftest kunit check tree refresh exec shell
+.NOTPARALLEL:
+
+help: ## this list
+	@echo 'Targets:'
+	@sed -n -E 's/^([a-z]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo
+	@sed -n '/^# Variables,/,/^$$/s/^# \?//p' $(MAKEFILE_LIST)
+
+kselftest: ## the main job: fetch, apply, build, boot, run every fuse_wb test
+	@scripts/kselftest.sh
+
+kunit: ## the KUnit suites, through the kernel's own kunit.py
+	@scripts/kunit.sh
+
+check: ## all that CI runs: scripts' own tests, lint, KUnit, kselftests
+	@scripts/check.sh
+
+tree: ## make a git tree of the series at O/tree, a commit for each patch
+	@scripts/tree.sh make
+
+refresh: ## turn the commits of that tree into the patches of this repository
+	@scripts/tree.sh refresh
+
+exec: ## run CMD='PROG ARGS' in the guest, PROG being a static program of yours
+	@scripts/exec.sh "$$CMD"
+
+shell: ## a shell in the guest
+	@scripts/exec.sh
+
+# Variables, with their defaults:
+#   ARCH=x86_64        x86_64 (QEMU) or um (User Mode Linux); for kunit: um
+#   KERNEL=patched     patched, or base: the same configuration without the series
+#   KSRC=              a kernel source tree of yours; it is only read
+#   O=build            build directory
+#   TESTS=             globs of the tests to run; for kunit: SUITE or SUITE.TEST
+#   REPEAT=1           run the suite so many times
+#   DEBUG=             kasan, lockdep, kcsan or kmemleak
+#   EXTRA_PATCHES=     patches to put on top of the series, in order
+#   LEAVE_OUT=         patches of the series to leave out, by file name
+#   MEM=4096 CPUS=2    the guest's memory in MiB and its processors
+#   ICOUNT=0           1: virtual time by executed instructions, one processor
+#   TIMEOUT=900        seconds that the guest may take
+#   V=0                1: print every command and the guest's console
+

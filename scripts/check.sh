@@ -1,0 +1,119 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# check.sh: all that CI runs. Stops at the first step that fails, as each relies
+# on those before, and counts every test that was run.
+
+. "$(dirname "$0")/common.sh"
+
+STEPS=11
+
+passed=0
+failed=0
+skipped=0
+
+# count PASSED FAILED SKIPPED
+count()
+{
+	passed=$((passed + $1))
+	failed=$((failed + $2))
+	skipped=$((skipped + $3))
+}
+
+# Add what the newest results folder counted.
+count_results()
+{
+	read -r p f s < <(python3 -c '
+import json, sys
+r = json.load(open(sys.argv[1]))
+expected = sum(t.get("expected", False) for t in r["tests"])
+print(r["passed"] + expected, r["failed"] - expected, r["skipped"])
+' "$O/results/latest/results.json")
+	count "$p" "$f" "$s"
+}
+
+end()
+{
+	local status=$1
+
+	note "all of it took $(elapsed "$SECONDS")"
+	echo "$passed passed, $failed failed, $skipped skipped"
+	exit "$status"
+}
+
+# check N TITLE COMMAND...: one step that counts as one test.
+check()
+{
+	local n=$1 title=$2 status=0
+
+	shift 2
+	step "$n/$STEPS" "$title" "$@" || status=$?
+	if [ "$status" != 0 ]; then
+		count 0 1 0
+		end "$status"
+	fi
+	count 1 0 0
+}
+
+# run N TITLE SCRIPT VARIABLE=VALUE...: a run that leaves a results folder.
+run()
+{
+	local n=$1 title=$2 script=$3 status=0
+
+	shift 3
+	note "[$n/$STEPS] $title"
+	start env "$@" "$TOP/scripts/$script"
+	finish "$child" || status=$?
+	if [ ! -e "$O/results/latest/results.json" ]; then
+		count 0 1 0
+		end "$EX_MACHINERY"
+	fi
+	count_results
+	[ "$status" = 0 ] || end "$status"
+}
+
+prepare()
+{
+	"$TOP/scripts/source.sh" && "$TOP/scripts/series.sh"
+}
+
+# prove_tests N TITLE FILE...: TAP programs, each of their tests counted.
+prove_tests()
+{
+	local n=$1 title=$2 status=0 log=$O/logs/prove.log
+
+	shift 2
+	export KUNIT_TREE=$WORK/base/src
+	note "[$n/$STEPS] $title"
+	cd "$TOP"
+	start prove --timer --verbose --merge "$@" >"$log"
+	finish "$child" || status=$?
+	count "$(grep -c '^ok ' "$log")" "$(grep -c '^not ok ' "$log")" 0
+	if [ "$status" != 0 ]; then
+		grep -A 25 '^not ok' "$log" >&2 || tail -n 25 "$log" >&2
+		[ "$failed" -gt 0 ] || count 0 1 0
+		end "$EX_FAIL"
+	fi
+	note "[$n/$STEPS] $title: $(tail -n 1 "$log")"
+}
+
+check_variables
+lock_build
+"$TOP/scripts/deps.sh" source kernel guest tests judge check
+find_work
+
+check 1 "source and series" prepare
+check 2 "lint" "$TOP/scripts/lint.sh"
+check 3 "patches are what make refresh writes" "$TOP/scripts/tree.sh" check
+prove_tests 4 "tests of the scripts" scripts/tests/{verdict,series,list_tests}.t
+run 5 "KUnit under UML" kunit.sh ARCH=um
+run 6 "kselftests, x86_64, patched" kselftest.sh ARCH=x86_64
+run 7 "kselftests, x86_64, base: exactly the listed ones fail" kselftest.sh ARCH=x86_64 \
+	KERNEL=base EXPECT=base
+run 8 "kselftests, UML, patched" kselftest.sh ARCH=um
+check 9 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
+run 10 "kselftests, x86_64, fsync does not wait: exactly that test fails" kselftest.sh \
+	ARCH=x86_64 EXTRA_PATCHES="$TOP/scripts/tests/fsync-does-not-wait.patch" \
+	EXPECT=fsync-does-not-wait
+prove_tests 11 "tests of the guest" scripts/tests/guest.t
+end 0

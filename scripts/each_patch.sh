@@ -1,0 +1,131 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# each_patch.sh: apply the series patch by patch, build after each what it can
+# have broken, on both architectures with W=1 and sparse, and fail when a build
+# fails or warns of something that the base does not warn of.
+
+. "$(dirname "$0")/common.sh"
+
+build()
+{
+	kmake -C "$TREE" O="$OBJ" ARCH="$ARCH" W=1 C=1 CHECK=sparse "$@"
+}
+
+configure()
+{
+	"$TOP/scripts/kernel.sh" config
+	mkdir -p "$OBJ"
+	cp "$WORK/patched/$ARCH/.config" "$OBJ/.config"
+	"$TREE/scripts/config" --file "$OBJ/.config" -e KUNIT -e FUSE_WB_KUNIT_TEST
+	build olddefconfig prepare
+}
+
+# The tree as it is without any patch; nothing in it is linked to the base tree
+# that the patches touch.
+restore_base()
+{
+	local file
+
+	if [ ! -e "$EACH/complete" ] || [ "$WORK/base/src.complete" -nt "$EACH/complete" ]; then
+		rm -rf "$TREE"
+		mkdir -p "$EACH"
+		cp -al "$WORK/base/src" "$TREE"
+		: >"$EACH/complete"
+	fi
+	touch "$EACH/files"
+	{
+		cat "$EACH/files"
+		series_patches | while read -r file; do
+			patch_files "$TOP/$file"
+		done
+		series_overlays | while read -r file; do
+			overlay_files "$file"
+		done
+	} | sort -u >"$EACH/files.new"
+	mv "$EACH/files.new" "$EACH/files"
+	while read -r file; do
+		if [ ! -e "$WORK/base/src/$file" ]; then
+			rm -f "$TREE/$file"
+		elif [ "$WORK/base/src/$file" -ef "$TREE/$file" ] || ! cmp -s "$WORK/base/src/$file" "$TREE/$file"; then
+			rm -f "$TREE/$file"
+			cp "$WORK/base/src/$file" "$TREE/$file"
+		fi
+	done <"$EACH/files"
+}
+
+apply_entry()
+{
+	local entry=$1 file
+
+	case $entry in
+	+*)
+		overlay_files "${entry#+}" | while read -r file; do
+			mkdir -p "$TREE/$(dirname "$file")"
+			cp "$TOP/$file" "$TREE/$file"
+		done
+		;;
+	*)
+		patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$TREE" <"$TOP/$entry" ||
+			die "$EX_FAIL" "$entry does not apply"
+		;;
+	esac
+}
+
+# What the series touches, as far as the kernel of this architecture has it.
+objects()
+{
+	local file
+
+	printf '%s\n' fs/fuse/
+	while read -r file; do
+		case $file in
+		fs/fuse/*) ;;
+		*.c) [ ! -e "$WORK/patched/$ARCH/${file%.c}.o" ] || printf '%s\n' "${file%.c}.o" ;;
+		esac
+	done <"$EACH/files"
+	! grep -q kunit-fuse "$TREE/lib/Makefile" || printf '%s\n' lib/kunit-fuse/
+}
+
+# Build, and print the warnings without what differs from build to build.
+warnings()
+{
+	local log=$EACH/$ARCH.log targets
+
+	mapfile -t targets < <(objects)
+	if ! build "${targets[@]}" >"$log" 2>&1; then
+		grep -E 'error|Error' "$log" | head -n 20 >&2
+		return 1
+	fi
+	grep -E '(warning|error):' "$log" | sed -E 's#^[^ ]*/src/##; s/:[0-9]+(:[0-9]+)?:/:/' | sort -u || :
+}
+
+check_arch()
+{
+	local entry new
+
+	restore_base
+	configure
+	: >"$EACH/$ARCH.warnings"
+	warnings >"$EACH/$ARCH.warnings" || die "$EX_FAIL" "the base does not build for $ARCH"
+	while read -r entry; do
+		echo "$ARCH: $entry"
+		apply_entry "$entry"
+		warnings >"$EACH/$ARCH.new" || die "$EX_FAIL" "$entry breaks the build for $ARCH"
+		new=$(sort "$EACH/$ARCH.new" | comm -13 "$EACH/$ARCH.warnings" -)
+		[ -z "$new" ] || die "$EX_FAIL" "$entry brings new warnings for $ARCH:"$'\n'"$new"
+	done < <(series_entries)
+}
+
+find_work
+for ARCH in um x86_64; do
+	[ -e "$WORK/patched/$ARCH/mm/vmscan.o" ] ||
+		usage_error "build the $ARCH kernel first: make kselftest ARCH=$ARCH"
+done
+EACH=$WORK/each
+TREE=$EACH/src
+for ARCH in um x86_64; do
+	OBJ=$EACH/$ARCH
+	export ARCH
+	check_arch
+done

@@ -1,0 +1,104 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# lint.sh: style of everything in the repository. Prints what is wrong and goes
+# on, so that one run shows all of it.
+
+. "$(dirname "$0")/common.sh"
+
+status=0
+
+complain()
+{
+	note "$@"
+	status=1
+}
+
+files()
+{
+	git -C "$TOP" ls-files --cached --others --exclude-standard -- "$@" |
+		while IFS= read -r file; do
+			[ ! -f "$TOP/$file" ] || printf '%s\n' "$file"
+		done
+}
+
+# Away from this repository's git, which checkpatch would take for the kernel's.
+checkpatch()
+{
+	GIT_DIR=/nonexistent "$WORK/base/src/scripts/checkpatch.pl" --root="$WORK/base/src" --strict --quiet \
+		--no-summary "$@"
+}
+
+check_c()
+{
+	files '*.c' '*.h' | while read -r file; do
+		checkpatch -f "$file"
+	done
+}
+
+check_patches()
+{
+	series_patches | while read -r file; do
+		checkpatch "$file"
+	done
+}
+
+check_spdx()
+{
+	files '*.c' '*.h' '*.sh' '*.py' '*.t' Makefile '*/Makefile' '*/Kconfig' .ci/run |
+		while read -r file; do
+			head -n 2 "$file" | grep -q 'SPDX-License-Identifier: GPL-2.0' ||
+				printf '%s: no SPDX-License-Identifier in the first two lines\n' "$file"
+		done
+}
+
+check_length()
+{
+	files '*.c' '*.h' '*.sh' '*.py' '*.t' | while read -r file; do
+		[ "$(wc -l <"$file")" -le 500 ] || printf '%s: more than 500 lines\n' "$file"
+	done
+}
+
+check_python()
+{
+	files '*.py' | while read -r file; do
+		python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$file" 2>&1 | tail -n 1
+	done
+}
+
+check_spelling()
+{
+	files | grep -v -e '^COPYING$' -e '\.patch$' -e '/logs/' | tr '\n' '\0' | xargs -0 codespell
+	# Of a patch only the lines that are ours.
+	files '*.patch' | while read -r file; do
+		grep -v -e '^[- @]' "$file" | codespell - | sed "s#^#$file: #"
+	done
+}
+
+check_kernel_doc()
+{
+	files "$SELFTEST/*.h" | tr '\n' '\0' |
+		xargs -0 "$WORK/base/src/scripts/kernel-doc" -none -Werror 2>&1
+}
+
+# Each check prints what it finds, and nothing when all is well.
+run()
+{
+	local title=$1 found
+
+	shift
+	found=$("$@" 2>&1) || [ -n "$found" ] || found="$* failed"
+	[ -z "$found" ] || complain "$title:"$'\n'"$found"
+}
+
+find_work
+cd "$TOP"
+run shellcheck shellcheck scripts/*.sh
+run "checkpatch --strict, C files" check_c
+run "checkpatch --strict, patches" check_patches
+run "license" check_spdx
+run "length" check_length
+run "python" check_python
+run "spelling" check_spelling
+run "kernel-doc" check_kernel_doc
+exit "$status"

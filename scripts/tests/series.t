@@ -1,0 +1,136 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# series.sh and tree.sh, in a copy of this repository and on a small kernel tree:
+# the files that the series touches and nothing else.
+
+. "$(dirname "$0")/tap.sh"
+
+REPO=$SCRATCH/repo
+export KSRC=$SCRATCH/ksrc O=$SCRATCH/build
+unset EXTRA_PATCHES LEAVE_OUT
+
+copy_repo()
+{
+	mkdir -p "$REPO"
+	git -C "$SCRIPTS/.." ls-files -z --cached --others --exclude-standard |
+		rsync -a --from0 --ignore-missing-args --files-from=- "$SCRIPTS/../" "$REPO/"
+	git -C "$REPO" init -q
+	git -C "$REPO" config user.name "$1"
+	git -C "$REPO" config user.email "$2"
+	git -C "$REPO" add -A
+	git -C "$REPO" commit -q -m "A copy"
+}
+
+make_ksrc()
+{
+	local patch file
+
+	rm -rf "$KSRC"
+	grep '^[^#]' "$REPO/series" | while read -r patch; do
+		sed -n -E 's#^--- a/([^\t]*).*#\1#p' "$REPO/$patch"
+	done | sort -u | while read -r file; do
+		mkdir -p "$KSRC/$(dirname "$file")"
+		cp "$KUNIT_TREE/$file" "$KSRC/$file"
+	done
+}
+
+# What a tree is like, times of last change included.
+picture()
+{
+	(cd "$1" && find . -type f -printf '%P %T@ %m\n' | sort && find . -type f -exec cksum {} + | sort)
+}
+
+apply()
+{
+	{ "$REPO/scripts/source.sh" && "$REPO/scripts/series.sh"; } >"$SCRATCH/out" 2>&1
+}
+
+tree()
+{
+	"$REPO/scripts/tree.sh" "$@" >"$SCRATCH/out" 2>&1
+}
+
+copy_repo "A Tester" tester@example.org
+make_ksrc
+before=$(picture "$KSRC")
+
+apply
+is $? 0 "the series applies"
+patched=$(echo "$O"/ksrc-*)/patched/src
+base=$(echo "$O"/ksrc-*)/base/src
+grep -q AS_WRITEBACK_MAY_BLOCK "$patched/include/linux/pagemap.h"
+ok $? "the patched tree has the flag"
+grep -q AS_WRITEBACK_MAY_BLOCK "$base/include/linux/pagemap.h"
+is $? 1 "the base tree has not"
+[ -e "$patched/lib/kunit-fuse/Kconfig" ]
+ok $? "the patched tree has the overlays"
+is "$(picture "$KSRC")" "$before" "the user's tree is as it was"
+
+first=$(picture "$patched")
+apply
+is "$(picture "$patched")" "$first" "a second run changes nothing"
+
+LEAVE_OUT=mm/do-not-migrate-folios-whose-writeback-may-block.patch apply
+is $? 0 "a patch can be left out"
+cmp -s "$patched/mm/migrate.c" "$base/mm/migrate.c"
+ok $? "what it changes is then as in the base tree"
+[ "$patched/mm/migrate.c" -nt "$REPO/series" ]
+ok $? "and is newer than what was built from it before"
+LEAVE_OUT=no-such-patch apply
+is $? 2 "LEAVE_OUT of an unknown patch is wrong usage"
+says "$SCRATCH/out" "'no-such-patch' is not a patch of the series" "and names it"
+
+EXTRA_PATCHES=$HERE/fsync-does-not-wait.patch apply
+is $? 0 "a patch can be put on top"
+grep -q filemap_fdatawrite_range "$patched/fs/fuse/file.c"
+ok $? "and is in the tree"
+apply
+grep -q 'err = filemap_fdatawrite_range(file->f_mapping, start' "$patched/fs/fuse/file.c"
+is $? 1 "and gone without it"
+EXTRA_PATCHES=$SCRATCH/missing.patch apply
+is $? 2 "EXTRA_PATCHES that cannot be read is wrong usage"
+
+sed -i '1i /* moved */\n/* moved */' "$KSRC/mm/vmscan.c"
+apply
+is $? 0 "moved context applies"
+says "$SCRATCH/out" 'mm/do-not-wait-in-legacy.*: mm/vmscan.c: hunk 1 moved' "and is reported"
+
+sed -i 's/PAGECACHE_TAG_WRITEBACK/SOMETHING_ELSE/' "$KSRC/fs/fs-writeback.c"
+first=$(picture "$patched")
+apply
+is $? 69 "a patch that does not apply stops everything"
+says "$SCRATCH/out" '^fs/do-not-wait-in-sync.*: fs/fs-writeback.c: hunk 1 does not apply' "and is named with file and hunk"
+is "$(picture "$patched")" "$first" "and the tree is as it was"
+O=$KSRC/build apply
+is $? 2 "a build directory in the user's tree is refused"
+
+make_ksrc
+tree make
+is $? 0 "make tree"
+is "$(git -C "$O/tree" log --format=%s base.. | wc -l)" "$(grep -c -e '^[^#]' -e '^#+ ' "$REPO/series")" "a commit for each patch and overlay"
+tree refresh
+is $? 0 "refresh without a change"
+is "$(git -C "$REPO" diff)" "" "changes nothing"
+
+sed -i 's/may never end/might never end/' "$O/tree/include/linux/pagemap.h"
+tree refresh
+is $? 2 "refresh refuses uncommitted changes"
+git -C "$O/tree" commit -q -a -m "mm: change a comment
+
+Signed-off-by: A Tester <tester@example.org>"
+echo "/* one more */" >>"$O/tree/lib/kunit-fuse/mapping_flags_kunit.c"
+git -C "$O/tree" commit -q -a -m "more of the suite"
+tree refresh
+is $? 0 "refresh with a new patch and a changed overlay"
+tail -n 1 "$REPO/series" >"$SCRATCH/last"
+says "$SCRATCH/last" '^mm/change-a-comment.patch$' "the new patch is last in the series"
+says "$REPO/mm/change-a-comment.patch" '^Subject: mm: change a comment$' "and has the commit's message"
+says "$REPO/lib/kunit-fuse/mapping_flags_kunit.c" 'one more' "the overlay has the change"
+is "$(grep -c '^#' "$REPO/series")" "$(git -C "$REPO" show HEAD:series | grep -c '^#')" "series keeps its comments"
+tree check
+is $? 0 "the check passes after that"
+sed -i 's/^Subject: mm: change/Subject: mm:  change/' "$REPO/mm/change-a-comment.patch"
+tree check
+is $? 1 "the check fails when a patch is edited by hand"
+end_tests
