@@ -49,6 +49,9 @@ choose_tests()
 		echo "for run in \$(seq $REPEAT); do"
 		echo "	./run_kselftest.sh$(printf ' -t fuse_wb:%s' "${programs[@]}") || exit"
 		echo 'done'
+		# What is younger than five seconds does not count as a leak.
+		[ "$DEBUG" != kmemleak ] ||
+			echo 'sleep 6; echo scan >/sys/kernel/debug/kmemleak; cat /sys/kernel/debug/kmemleak >&2'
 	} >"$RESULTS/run.sh"
 }
 
