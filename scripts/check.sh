@@ -72,11 +72,6 @@ run()
 	[ "$status" = 0 ] || end "$status"
 }
 
-prepare()
-{
-	"$TOP/scripts/source.sh" && "$TOP/scripts/series.sh"
-}
-
 # prove_tests N TITLE FILE...: TAP programs, each of their tests counted.
 prove_tests()
 {

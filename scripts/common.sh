@@ -174,6 +174,18 @@ patch_files()
 	sed -n -E 's#^(---|\+\+\+) [ab]/([^\t]*).*#\2#p' "$1" | sort -u
 }
 
+# apply_patch DIR <PATCH: context may have moved, but not changed.
+apply_patch()
+{
+	patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$1"
+}
+
+# Both source trees, as a step of every run.
+prepare()
+{
+	"$TOP/scripts/source.sh" && "$TOP/scripts/series.sh"
+}
+
 # One run at a time in a build directory: two would build over each other.
 lock_build()
 {

@@ -66,7 +66,7 @@ apply_entry()
 		done
 		;;
 	*)
-		patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$TREE" <"$TOP/$entry" ||
+		apply_patch "$TREE" <"$TOP/$entry" ||
 			die "$EX_FAIL" "$entry does not apply"
 		;;
 	esac

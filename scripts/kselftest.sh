@@ -8,11 +8,6 @@
 
 STEPS=6
 
-prepare()
-{
-	"$TOP/scripts/source.sh" && "$TOP/scripts/series.sh"
-}
-
 # The tests are built from the patched tree for both kernels: base has none.
 build_tests()
 {

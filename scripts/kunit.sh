@@ -9,11 +9,6 @@ ARCH=${ARCH:-um}
 
 STEPS=4
 
-prepare()
-{
-	"$TOP/scripts/source.sh" && "$TOP/scripts/series.sh"
-}
-
 # kunit VERB ARGUMENT...: kunit.py works in the tree it stands in.
 kunit()
 {

@@ -103,7 +103,7 @@ apply_patches()
 	local name path log=$STAGE.log failed=
 
 	while read -r name path; do
-		if patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$STAGE" \
+		if apply_patch "$STAGE" \
 			<"$path" >"$log" 2>&1; then
 			report_patch "$name" "$log" | while read -r line; do note "$line"; done
 			continue

@@ -60,7 +60,7 @@ commit_patch()
 {
 	local patch=$1 log=$TREE.log
 
-	if ! patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$TREE" <"$TOP/$patch" >"$log" 2>&1; then
+	if ! apply_patch "$TREE" <"$TOP/$patch" >"$log" 2>&1; then
 		cat "$log" >&2
 		die "$EX_MACHINERY" "$patch does not apply to $(source_name)"
 	fi
