@@ -170,3 +170,4 @@ kunit_test_suite(mapping_flags_suite);
 
 MODULE_DESCRIPTION("KUnit tests for FUSE writeback");
 MODULE_LICENSE("GPL");
+MODULE_IMPORT_NS(EXPORTED_FOR_KUNIT_TESTING);

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Calls that may block run in threads, so that the test can see that they do
+ * and can bring about what they wait for.
+ */
+
+#include <linux/fs.h>
+#include <linux/falloc.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched/debug.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "fixture.h"
+
+static int fuse_wb_call_thread(void *data)
+{
+	struct fuse_wb_call *call = data;
+
+	allow_signal(SIGINT);
+	allow_signal(SIGKILL);
+	call->ret = call->fn(call);
+	complete_all(&call->finished);
+	wake_up_all(&call->wb->server->changed);
+	/* Whoever started this reaps it, signals or not. */
+	while (!kthread_should_stop()) {
+		set_current_state(TASK_IDLE);
+		if (!kthread_should_stop())
+			schedule();
+		__set_current_state(TASK_RUNNING);
+	}
+
+	return 0;
+}
+
+/**
+ * fuse_wb_start - start a call
+ * @wb: the fixture
+ * @fn: what to run; it may block, and must not use assertions
+ * @data: its argument, as a rule the file
+ * @pos: its argument, in bytes
+ * @len: its argument, in bytes
+ *
+ * Return: the call, which lives as long as the fixture.
+ */
+struct fuse_wb_call *fuse_wb_start(struct fuse_wb *wb,
+				   long (*fn)(struct fuse_wb_call *call),
+				   void *data, loff_t pos, loff_t len)
+{
+	struct fuse_wb_call *call;
+
+	call = kunit_kzalloc(wb->test, sizeof(*call), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(wb->test, call);
+	call->wb = wb;
+	call->fn = fn;
+	call->data = data;
+	call->pos = pos;
+	call->len = len;
+	init_completion(&call->finished);
+	call->task = kthread_run(fuse_wb_call_thread, call, "fuse_wb_call");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(wb->test, call->task);
+	list_add_tail(&call->entry, &wb->calls);
+
+	return call;
+}
+
+/**
+ * fuse_wb_done - has a call returned?
+ * @call: the call
+ *
+ * Return: true if it has, and call->ret is valid.
+ */
+bool fuse_wb_done(const struct fuse_wb_call *call)
+{
+	return completion_done((struct completion *)&call->finished);
+}
+
+/**
+ * fuse_wb_join - wait for a call to return
+ * @call: the call
+ *
+ * Past the deadline the test fails and ends, with the call's stack and the
+ * server's log printed.
+ *
+ * Return: what the call returned.
+ */
+long fuse_wb_join(struct fuse_wb_call *call)
+{
+	if (!wait_for_completion_timeout(&call->finished, FUSE_WB_DEADLINE)) {
+		fuse_wb_print(call->wb->server);
+		sched_show_task(call->task);
+		KUNIT_FAIL_AND_ABORT(call->wb->test, "%ps() does not return",
+				     call->fn);
+	}
+
+	return call->ret;
+}
+
+/**
+ * fuse_wb_reap - wait for all calls of a test, whose connection was aborted
+ * @wb: the fixture
+ *
+ * The memory of a call that does not return goes nevertheless, so there is no
+ * way on from here: this waits for as long as it takes, and says for what.
+ */
+void fuse_wb_reap(struct fuse_wb *wb)
+{
+	struct fuse_wb_call *call;
+
+	list_for_each_entry(call, &wb->calls, entry) {
+		while (!wait_for_completion_timeout(&call->finished,
+						    FUSE_WB_DEADLINE)) {
+			KUNIT_FAIL(wb->test, "%ps() waits after an abort",
+				   call->fn);
+			sched_show_task(call->task);
+		}
+		kthread_stop(call->task);
+	}
+}
+
+/* Calls for fuse_wb_start(), whose data is a file if nothing else is said. */
+
+/* write(2) of @len bytes, one page at the most */
+long fuse_wb_do_write(struct fuse_wb_call *call)
+{
+	loff_t pos = call->pos;
+	char *data = kmalloc(call->len, GFP_KERNEL);
+	ssize_t ret;
+
+	if (!data)
+		return -ENOMEM;
+	memset(data, FUSE_WB_BYTE, call->len);
+	ret = kernel_write(call->data, data, call->len, &pos);
+	kfree(data);
+
+	return ret;
+}
+
+/* A store to byte @pos of the mapping; there is no data */
+long fuse_wb_do_store(struct fuse_wb_call *call)
+{
+	struct fuse_wb *wb = call->wb;
+	int err;
+
+	kthread_use_mm(wb->mm);
+	err = put_user((char)FUSE_WB_BYTE, (char __user *)wb->addr + call->pos);
+	kthread_unuse_mm(wb->mm);
+
+	return err;
+}
+
+/* fsync(2) */
+long fuse_wb_do_fsync(struct fuse_wb_call *call)
+{
+	return vfs_fsync(call->data, 0);
+}
+
+/* truncate(2) to @len bytes */
+long fuse_wb_do_truncate(struct fuse_wb_call *call)
+{
+	struct file *file = call->data;
+
+	return vfs_truncate(&file->f_path, call->len);
+}
+
+/* fallocate(2) that makes a hole of @len bytes at @pos */
+long fuse_wb_do_punch(struct fuse_wb_call *call)
+{
+	return vfs_fallocate(call->data,
+			     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			     call->pos, call->len);
+}
+
+/* fuse_set_nowrite() under the inode lock; the data is an inode */
+long fuse_wb_do_set_nowrite(struct fuse_wb_call *call)
+{
+	inode_lock(call->data);
+	fuse_set_nowrite(call->data);
+	inode_unlock(call->data);
+
+	return 0;
+}
+
+/* ->launder_folio() and removal of all folios, as O_DIRECT writes do it */
+long fuse_wb_do_launder(struct fuse_wb_call *call)
+{
+	struct file *file = call->data;
+
+	return invalidate_inode_pages2(file->f_mapping);
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Migration moves clean and dirty folios of a FUSE file as those of any other.
+ * A folio under writeback it refuses in every mode, where writeback may block:
+ * compaction, memory offlining and move_pages(2) go on to the next one. On a
+ * broken kernel MIGRATE_SYNC waits for the server.
+ */
+
+#include <linux/migrate.h>
+#include <linux/pagemap.h>
+
+#include "../../mm/internal.h"
+#include "fixture.h"
+
+static const struct mode_case {
+	const char *name;
+	enum migrate_mode mode;
+} mode_cases[] = {
+	{ "async", MIGRATE_ASYNC },
+	{ "sync_light", MIGRATE_SYNC_LIGHT },
+	{ "sync", MIGRATE_SYNC },
+};
+
+KUNIT_ARRAY_PARAM_DESC(mode, mode_cases, name);
+
+static struct folio *new_folio(struct folio *src, unsigned long private)
+{
+	return folio_alloc(GFP_HIGHUSER_MOVABLE, folio_order(src));
+}
+
+/* A call: migrate folio @data in mode @len; return how many stayed. */
+static long do_migrate(struct fuse_wb_call *call)
+{
+	struct folio *folio = call->data;
+	LIST_HEAD(folios);
+	long ret;
+
+	if (!folio_isolate_lru(folio))
+		return -EBUSY;
+	node_stat_mod_folio(folio, NR_ISOLATED_FILE, 1);
+	list_add(&folio->lru, &folios);
+	ret = migrate_pages(&folios, new_folio, NULL, 0, call->len, MR_SYSCALL,
+			    NULL);
+	if (!list_empty(&folios)) {
+		list_del(&folio->lru);
+		node_stat_mod_folio(folio, NR_ISOLATED_FILE, -1);
+		folio_putback_lru(folio);
+	}
+	lru_add_drain_all();
+
+	return ret;
+}
+
+/*
+ * The folio of page 0. A reference would keep it from being moved, so the test
+ * has none and must not look into it once it may have been.
+ */
+static struct folio *first_folio(struct fuse_wb *wb, struct file *file)
+{
+	struct folio *folio = filemap_get_folio(file->f_mapping, 0);
+
+	KUNIT_ASSERT_FALSE(wb->test, IS_ERR(folio));
+	lru_add_drain_all();
+	folio_put(folio);
+
+	return folio;
+}
+
+/* Expect that page 0 has moved away from @old, and is in this state. */
+static void expect_moved(struct fuse_wb *wb, struct file *file,
+			 struct folio *old, unsigned int state)
+{
+	struct folio *folio = fuse_wb_get_folio(wb, file, 0);
+
+	KUNIT_EXPECT_PTR_NE(wb->test, folio, old);
+	KUNIT_EXPECT_TRUE(wb->test, folio_test_lru(folio));
+	fuse_wb_expect_folio(wb, folio, state);
+	fuse_wb_expect_counters(wb, !!(state & FUSE_WB_DIRTY), 0);
+}
+
+static void folio_under_writeback_is_refused(struct kunit *test)
+{
+	const struct mode_case *param = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct folio *folio;
+	struct fuse_req *req;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	fuse_wb_write_page(wb, file, 0);
+	folio = fuse_wb_get_folio(wb, file, 0);
+	req = fuse_wb_hold_writeback(wb, file, folio);
+	call = fuse_wb_start(wb, do_migrate, folio, 0, param->mode);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 1);
+	KUNIT_EXPECT_TRUE(test, folio_test_lru(folio));
+	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
+	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
+	fuse_wb_answer(wb->server, req, 0);
+	fuse_wb_expect_folio(wb, folio, FUSE_WB_CLEAN);
+}
+
+/* The same file without the flag shows that it is the flag that counts. */
+static void sync_mode_waits_for_writeback_that_ends(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct folio *folio;
+	struct fuse_req *req;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	clear_bit(AS_WRITEBACK_MAY_BLOCK, &file->f_mapping->flags);
+	fuse_wb_write_page(wb, file, 0);
+	folio = first_folio(wb, file);
+	req = fuse_wb_hold_writeback(wb, file, folio);
+	call = fuse_wb_start(wb, do_migrate, folio, 0, MIGRATE_SYNC);
+	fuse_wb_await_blocked(call, folio_test_waiters(folio));
+
+	fuse_wb_answer(wb->server, req, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	expect_moved(wb, file, folio, FUSE_WB_CLEAN);
+}
+
+static void dirty_folio_moves_and_stays_dirty(struct kunit *test)
+{
+	const struct mode_case *param = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct folio *folio;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	fuse_wb_write_page(wb, file, 0);
+	folio = first_folio(wb, file);
+	call = fuse_wb_start(wb, do_migrate, folio, 0, param->mode);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	expect_moved(wb, file, folio, FUSE_WB_DIRTY);
+	KUNIT_EXPECT_EQ(test, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
+					    FUSE_WRITE), 0);
+}
+
+static void clean_folio_moves(struct kunit *test)
+{
+	const struct mode_case *param = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct folio *folio;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	fuse_wb_write_page(wb, file, 0);
+	KUNIT_ASSERT_EQ(test, vfs_fsync(file, 0), 0);
+	folio = first_folio(wb, file);
+	call = fuse_wb_start(wb, do_migrate, folio, 0, param->mode);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	expect_moved(wb, file, folio, FUSE_WB_CLEAN);
+}
+
+static struct kunit_case migration_cases[] = {
+	KUNIT_CASE_PARAM(folio_under_writeback_is_refused, mode_gen_params),
+	KUNIT_CASE(sync_mode_waits_for_writeback_that_ends),
+	KUNIT_CASE_PARAM(dirty_folio_moves_and_stays_dirty, mode_gen_params),
+	KUNIT_CASE_PARAM(clean_folio_moves, mode_gen_params),
+	{}
+};
+
+static struct kunit_suite migration_suite = {
+	.name = "fuse_wb_migration",
+	.init = fuse_wb_init_writeback_cache,
+	.test_cases = migration_cases,
+};
+
+kunit_test_suite(migration_suite);

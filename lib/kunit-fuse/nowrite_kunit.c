@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Between fuse_set_nowrite() and fuse_release_nowrite() no WRITE of the page
+ * cache may be on its way: the server is about to change the size of the file,
+ * or its data. Requests in flight finish first, new ones queue up, and then
+ * they are sent in order. On a broken kernel a WRITE overtakes a truncation and
+ * the file grows back, or queued requests are lost or sent out of order.
+ */
+
+#include <linux/pagemap.h>
+
+#include "fixture.h"
+
+static unsigned int writes_arrived(struct fuse_wb *wb)
+{
+	return fuse_wb_count(wb->server, FUSE_WB_ARRIVED, FUSE_WRITE);
+}
+
+/* Write page @index of @file and start writeback; WRITE requests are held. */
+static void start_page(struct fuse_wb *wb, struct file *file, pgoff_t index)
+{
+	fuse_wb_hold(wb->server, FUSE_WRITE);
+	fuse_wb_write_page(wb, file, index);
+	KUNIT_ASSERT_EQ(wb->test, filemap_fdatawrite(file->f_mapping), 0);
+}
+
+static void nowrite_waits_for_requests_in_flight(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct fuse_inode *fi;
+	struct fuse_req *first, *second;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	fi = get_fuse_inode(file_inode(file));
+	start_page(wb, file, 0);
+	start_page(wb, file, 2);
+	first = fuse_wb_take(wb->server, FUSE_WRITE);
+	second = fuse_wb_take(wb->server, FUSE_WRITE);
+	call = fuse_wb_start(wb, fuse_wb_do_set_nowrite, file_inode(file), 0, 0);
+	fuse_wb_await_blocked(call, fuse_wb_has_waiter(&fi->page_waitq));
+
+	fuse_wb_answer(wb->server, first, 0);
+	KUNIT_EXPECT_EQ(test, READ_ONCE(fi->writectr), FUSE_NOWRITE + 1);
+	fuse_wb_await_blocked(call, fuse_wb_has_waiter(&fi->page_waitq));
+
+	fuse_wb_answer(wb->server, second, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	KUNIT_EXPECT_EQ(test, READ_ONCE(fi->writectr), FUSE_NOWRITE);
+	fuse_release_nowrite(file_inode(file));
+}
+
+static void queued_requests_are_sent_afterwards_in_order(struct kunit *test)
+{
+	static const pgoff_t pages[] = { 4, 0, 2 };
+	struct fuse_wb *wb = test->priv;
+	struct fuse_req *req;
+	struct inode *inode;
+	struct file *file;
+	unsigned int i;
+
+	file = fuse_wb_open(wb, "file");
+	inode = file_inode(file);
+	inode_lock(inode);
+	fuse_set_nowrite(inode);
+	inode_unlock(inode);
+	for (i = 0; i < ARRAY_SIZE(pages); i++)
+		start_page(wb, file, pages[i]);
+	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 0);
+	fuse_wb_expect_counters(wb, 0, ARRAY_SIZE(pages));
+
+	inode_lock(inode);
+	fuse_release_nowrite(inode);
+	inode_unlock(inode);
+	KUNIT_EXPECT_EQ(test, writes_arrived(wb), ARRAY_SIZE(pages));
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		req = fuse_wb_take(wb->server, FUSE_WRITE);
+		KUNIT_EXPECT_EQ(test, fuse_wb_write_in(req)->offset,
+				(u64)pages[i] << PAGE_SHIFT);
+		fuse_wb_answer(wb->server, req, 0);
+	}
+	fuse_wb_expect_counters(wb, 0, 0);
+}
+
+/* A request in flight, and one that arrived while the truncation waited. */
+static void truncate_is_sent_between_the_writes(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct fuse_req *setattr, *req;
+	struct fuse_wb_call *call;
+	struct fuse_inode *fi;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	fi = get_fuse_inode(file_inode(file));
+	fuse_wb_hold(wb->server, FUSE_SETATTR);
+	fuse_wb_write(wb, file, 0, 3 * PAGE_SIZE);
+	fuse_wb_hold(wb->server, FUSE_WRITE);
+	KUNIT_ASSERT_EQ(test, filemap_fdatawrite_range(file->f_mapping, 0, 0), 0);
+	req = fuse_wb_take(wb->server, FUSE_WRITE);
+
+	call = fuse_wb_start(wb, fuse_wb_do_truncate, file, 0, 2 * PAGE_SIZE);
+	fuse_wb_await_blocked(call, fuse_wb_has_waiter(&fi->page_waitq));
+	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
+	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 1);
+	KUNIT_EXPECT_NULL(test, fuse_wb_find(wb->server, BIT_ULL(FUSE_SETATTR)));
+
+	fuse_wb_answer(wb->server, req, 0);
+	setattr = fuse_wb_take(wb->server, FUSE_SETATTR);
+	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 1);
+
+	/* What is sent now ends where the file does now. */
+	fuse_wb_answer(wb->server, setattr, 0);
+	req = fuse_wb_take(wb->server, FUSE_WRITE);
+	KUNIT_EXPECT_EQ(test, fuse_wb_write_in(req)->offset, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, fuse_wb_write_in(req)->size, PAGE_SIZE);
+	fuse_wb_answer(wb->server, req, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	KUNIT_EXPECT_EQ(test, i_size_read(file_inode(file)), 2 * PAGE_SIZE);
+	fuse_wb_expect_counters(wb, 0, 0);
+}
+
+static void failed_truncate_lets_writes_go_on(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct fuse_req *setattr;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	fuse_wb_hold(wb->server, FUSE_SETATTR);
+	fuse_wb_write(wb, file, 0, 2 * PAGE_SIZE);
+	call = fuse_wb_start(wb, fuse_wb_do_truncate, file, 0, PAGE_SIZE);
+	setattr = fuse_wb_take(wb->server, FUSE_SETATTR);
+	fuse_wb_hold(wb->server, FUSE_WRITE);
+	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
+	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 0);
+
+	fuse_wb_answer(wb->server, setattr, -EPERM);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), -EPERM);
+	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 1);
+	KUNIT_EXPECT_EQ(test, i_size_read(file_inode(file)), 2 * PAGE_SIZE);
+}
+
+/* The hole must not be filled by data that was written before it was made. */
+static void hole_is_made_after_the_writes_it_covers(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct folio *folio;
+	struct fuse_req *req;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	fuse_wb_hold(wb->server, FUSE_WRITE);
+	fuse_wb_hold(wb->server, FUSE_FALLOCATE);
+	fuse_wb_write_page(wb, file, 0);
+	folio = fuse_wb_get_folio(wb, file, 0);
+	call = fuse_wb_start(wb, fuse_wb_do_punch, file, 0, PAGE_SIZE);
+	req = fuse_wb_take(wb->server, FUSE_WRITE);
+	fuse_wb_await_blocked(call, folio_test_waiters(folio) ||
+			      fuse_wb_has_waiter(&get_fuse_inode(file_inode(file))->page_waitq));
+	KUNIT_EXPECT_NULL(test, fuse_wb_find(wb->server,
+					     BIT_ULL(FUSE_FALLOCATE)));
+
+	fuse_wb_answer(wb->server, req, 0);
+	req = fuse_wb_take(wb->server, FUSE_FALLOCATE);
+	fuse_wb_expect_folio(wb, folio, FUSE_WB_CLEAN);
+	fuse_wb_answer(wb->server, req, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	KUNIT_EXPECT_NULL(test, folio->mapping);
+	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 1);
+}
+
+static struct kunit_case nowrite_cases[] = {
+	KUNIT_CASE(nowrite_waits_for_requests_in_flight),
+	KUNIT_CASE(queued_requests_are_sent_afterwards_in_order),
+	KUNIT_CASE(truncate_is_sent_between_the_writes),
+	KUNIT_CASE(failed_truncate_lets_writes_go_on),
+	KUNIT_CASE(hole_is_made_after_the_writes_it_covers),
+	{}
+};
+
+static struct kunit_suite nowrite_suite = {
+	.name = "fuse_wb_nowrite",
+	.init = fuse_wb_init_writeback_cache,
+	.test_cases = nowrite_cases,
+};
+
+kunit_test_suite(nowrite_suite);

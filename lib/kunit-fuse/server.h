@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A FUSE server inside the kernel, for tests.
+ *
+ * Its superblock is that of FUSE, its connection has an input queue of its own.
+ * A request that arrives is answered at once by the server's thread, as a small
+ * and healthy server would, unless the test holds its opcode. Then the request
+ * stays where it is until the test takes it, looks at it and answers it.
+ *
+ *	sender            queue (fiq->pending)     test, or server thread
+ *
+ *	->send_req()  ->  pending  ----- take ---->  sent  --- answer -->  ended
+ *	                     |                        ^
+ *	                     +--- read_half --> half read
+ *
+ * Nothing lies between a sender and the queue: when a function that sends
+ * requests without waiting for them has returned, its requests are pending. So
+ * a test that finds none needs no fence to know that none was sent.
+ */
+
+#ifndef _FUSE_WB_SERVER_H
+#define _FUSE_WB_SERVER_H
+
+#include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/mount.h>
+#include <linux/wait.h>
+
+#include "../../fs/fuse/fuse_i.h"
+
+/* A wait that takes longer has failed: it prints what it awaited. */
+#define FUSE_WB_DEADLINE	(10 * HZ)
+
+#define FUSE_WB_EVENTS		512U
+#define FUSE_WB_NODES		5U
+
+/**
+ * struct fuse_wb_options - what the server says to INIT, and how it is mounted
+ *
+ * @flags: INIT flags besides those that the limits below need
+ * @max_write: bytes a WRITE may carry; 0 stands for 1 MiB
+ * @max_pages: pages a request may carry; 0 stands for 256
+ * @max_background: background requests that the queue may see at one time; 0
+ *	stands for FUSE's default
+ * @congestion_threshold: background requests that keep the flusher away; 0
+ *	stands for FUSE's default
+ * @sync_fs: trust the server as virtiofs does, and have syncfs(2) wait for it
+ * @dax: DAX device for every regular file, or NULL
+ */
+struct fuse_wb_options {
+	u64 flags;
+	u32 max_write;
+	u16 max_pages;
+	u16 max_background;
+	u16 congestion_threshold;
+	bool sync_fs;
+	struct dax_device *dax;
+};
+
+enum fuse_wb_what {
+	FUSE_WB_ARRIVED,
+	FUSE_WB_TAKEN,
+	FUSE_WB_ANSWERED,
+	FUSE_WB_INTERRUPTED,
+	FUSE_WB_FORGOTTEN,
+};
+
+/**
+ * struct fuse_wb_event - one line of the server's log
+ *
+ * @what: what happened to the request
+ * @opcode: of the request
+ * @unique: of the request, which the kernel counts up
+ * @nodeid: of the request
+ * @offset: in bytes, for requests that have one
+ * @size: in bytes, for requests that have one
+ * @error: of the answer
+ */
+struct fuse_wb_event {
+	enum fuse_wb_what what;
+	u32 opcode;
+	u64 unique;
+	u64 nodeid;
+	u64 offset;
+	u32 size;
+	int error;
+};
+
+/**
+ * struct fuse_wb_server - a server and its mount
+ *
+ * @test: the test that it serves
+ * @options: as given to fuse_wb_server_start()
+ * @mnt: the mount, in no namespace
+ * @sb: the superblock
+ * @fc: the connection
+ * @fud: the device, which has the requests that were taken
+ * @thread: answers what is not held
+ * @changed: woken by every event
+ * @released: completed when the connection has gone
+ * @lock: protects what follows; inside fc->bg_lock and fiq->lock
+ * @held: bit by opcode
+ * @attr: attributes of the nodes, as the server knows them
+ * @nr_events: events so far, also those for which there was no room
+ * @events: the log
+ */
+struct fuse_wb_server {
+	struct kunit *test;
+	const struct fuse_wb_options *options;
+	struct vfsmount *mnt;
+	struct super_block *sb;
+	struct fuse_conn *fc;
+	struct fuse_dev *fud;
+	struct task_struct *thread;
+	wait_queue_head_t changed;
+	struct completion released;
+	spinlock_t lock;	/* of the rest */
+	u64 held;
+	struct fuse_attr attr[FUSE_WB_NODES];
+	unsigned int nr_events;
+	struct fuse_wb_event events[FUSE_WB_EVENTS];
+};
+
+/* server.c */
+struct fuse_wb_server *fuse_wb_server_start(struct kunit *test,
+					    const struct fuse_wb_options *options);
+void fuse_wb_server_stop(struct fuse_wb_server *server);
+void fuse_wb_hold(struct fuse_wb_server *server, u32 opcode);
+void fuse_wb_release(struct fuse_wb_server *server, u32 opcode);
+void fuse_wb_abort(struct fuse_wb_server *server);
+
+/* queue.c */
+extern const struct fuse_iqueue_ops fuse_wb_iqueue_ops;
+struct fuse_req *fuse_wb_find(struct fuse_wb_server *server, u64 opcodes);
+struct fuse_req *fuse_wb_take(struct fuse_wb_server *server, u32 opcode);
+struct fuse_req *fuse_wb_take_found(struct fuse_wb_server *server, u64 opcodes);
+struct fuse_req *fuse_wb_read_half(struct fuse_wb_server *server, u32 opcode);
+void fuse_wb_read_rest(struct fuse_wb_server *server, struct fuse_req *req);
+void fuse_wb_answer(struct fuse_wb_server *server, struct fuse_req *req,
+		    int error);
+void fuse_wb_answer_write(struct fuse_wb_server *server, struct fuse_req *req,
+			  u32 size);
+unsigned int fuse_wb_count(struct fuse_wb_server *server,
+			   enum fuse_wb_what what, u32 opcode);
+int fuse_wb_index(struct fuse_wb_server *server, enum fuse_wb_what what,
+		  u32 opcode, unsigned int nth);
+unsigned int fuse_wb_live_writes(struct fuse_wb_server *server,
+				 struct folio *folio);
+void fuse_wb_print(struct fuse_wb_server *server);
+
+/* nodes.c */
+extern const char * const fuse_wb_node_names[FUSE_WB_NODES];
+void fuse_wb_nodes_init(struct fuse_wb_server *server);
+int fuse_wb_reply(struct fuse_wb_server *server, struct fuse_req *req);
+
+static inline const struct fuse_write_in *
+fuse_wb_write_in(const struct fuse_req *req)
+{
+	return req->args->in_args[0].value;
+}
+
+static inline struct fuse_args_pages *fuse_wb_pages(const struct fuse_req *req)
+{
+	return container_of(req->args, struct fuse_args_pages, args);
+}
+
+static inline struct folio *fuse_wb_folio(const struct fuse_req *req,
+					  unsigned int i)
+{
+	return page_folio(fuse_wb_pages(req)->pages[i]);
+}
+
+/*
+ * Wait until @condition holds. Past the deadline the test fails and ends, with
+ * the condition and the server's log printed. What others than the server
+ * change is looked at once a jiffy.
+ */
+#define fuse_wb_await(server, condition)				\
+do {									\
+	struct fuse_wb_server *__server = (server);			\
+	unsigned long __end = jiffies + FUSE_WB_DEADLINE;		\
+									\
+	while (!wait_event_timeout(__server->changed, (condition), 1)) { \
+		if (time_before(jiffies, __end))			\
+			continue;					\
+		fuse_wb_print(__server);				\
+		KUNIT_FAIL_AND_ABORT(__server->test,			\
+				     "waited in vain for: %s",		\
+				     #condition);			\
+	}								\
+} while (0)
+
+#endif

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * sync(2) serves the whole system. It has a FUSE server sent everything that is
+ * dirty, and does not wait for the answers: a server that gives none would stop
+ * everybody, and with them suspend. On a broken kernel it waits, or leaves dirty
+ * data behind.
+ */
+
+#include <linux/pagemap.h>
+#include <linux/writeback.h>
+
+#include "fixture.h"
+
+/* What sync(2) does with a superblock; the data is the superblock. */
+static long do_sync_inodes(struct fuse_wb_call *call)
+{
+	struct super_block *sb = call->data;
+
+	down_read(&sb->s_umount);
+	sync_inodes_sb(sb);
+	up_read(&sb->s_umount);
+
+	return 0;
+}
+
+/* What syncfs(2) does; the data is the superblock. */
+static long do_sync_filesystem(struct fuse_wb_call *call)
+{
+	struct super_block *sb = call->data;
+	int err;
+
+	down_read(&sb->s_umount);
+	err = sync_filesystem(sb);
+	up_read(&sb->s_umount);
+
+	return err;
+}
+
+static const struct sync_case {
+	const char *name;
+	long (*fn)(struct fuse_wb_call *call);
+} sync_cases[] = {
+	{ "sync_inodes_sb", do_sync_inodes },
+	{ "sync_filesystem", do_sync_filesystem },
+};
+
+KUNIT_ARRAY_PARAM_DESC(sync, sync_cases, name);
+
+static void sync_does_not_wait_for_held_write(struct kunit *test)
+{
+	const struct sync_case *param = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct fuse_req *req;
+	struct folio *folio;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	fuse_wb_write_page(wb, file, 0);
+	folio = fuse_wb_get_folio(wb, file, 0);
+	req = fuse_wb_hold_writeback(wb, file, folio);
+	call = fuse_wb_start(wb, param->fn, wb->server->sb, 0, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
+	KUNIT_EXPECT_FALSE(test, list_empty(&file_inode(file)->i_wb_list));
+
+	fuse_wb_answer(wb->server, req, 0);
+	fuse_wb_expect_folio(wb, folio, FUSE_WB_CLEAN);
+	KUNIT_EXPECT_TRUE(test, list_empty(&file_inode(file)->i_wb_list));
+}
+
+/* The same file without the flag shows that it is the flag that counts. */
+static void sync_waits_for_writeback_that_ends(struct kunit *test)
+{
+	const struct sync_case *param = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct fuse_req *req;
+	struct folio *folio;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	clear_bit(AS_WRITEBACK_MAY_BLOCK, &file->f_mapping->flags);
+	fuse_wb_write_page(wb, file, 0);
+	folio = fuse_wb_get_folio(wb, file, 0);
+	req = fuse_wb_hold_writeback(wb, file, folio);
+	call = fuse_wb_start(wb, param->fn, wb->server->sb, 0, 0);
+	fuse_wb_await_blocked(call, folio_test_waiters(folio));
+
+	fuse_wb_answer(wb->server, req, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+}
+
+static void sync_sends_what_is_dirty(struct kunit *test)
+{
+	const struct sync_case *param = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	struct file *file, *other;
+	struct fuse_wb_call *call;
+
+	file = fuse_wb_open(wb, "file");
+	other = fuse_wb_open(wb, "other");
+	fuse_wb_hold(wb->server, FUSE_WRITE);
+	fuse_wb_write_page(wb, file, 0);
+	fuse_wb_write(wb, other, 0, 3 * PAGE_SIZE);
+	fuse_wb_expect_counters(wb, 4, 0);
+
+	call = fuse_wb_start(wb, param->fn, wb->server->sb, 0, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	fuse_wb_expect_counters(wb, 0, 4);
+	KUNIT_EXPECT_EQ(test, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
+					    FUSE_WRITE), 2);
+}
+
+/*
+ * virtio-fs trusts its server: there syncfs(2) waits for the WRITEs in flight,
+ * and then has the server sync, too.
+ */
+static void syncfs_waits_for_a_trusted_server(struct kunit *test)
+{
+	static const struct fuse_wb_options trusted = {
+		.flags = FUSE_WRITEBACK_CACHE,
+		.sync_fs = true,
+	};
+	struct fuse_wb *wb = fuse_wb_init(test, &trusted);
+	struct fuse_sync_bucket *bucket;
+	struct fuse_wb_call *call;
+	struct fuse_req *req;
+	struct folio *folio;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	fuse_wb_write_page(wb, file, 0);
+	folio = fuse_wb_get_folio(wb, file, 0);
+	req = fuse_wb_hold_writeback(wb, file, folio);
+	bucket = rcu_dereference_protected(wb->server->fc->curr_bucket, true);
+	call = fuse_wb_start(wb, do_sync_filesystem, wb->server->sb, 0, 0);
+	fuse_wb_await_blocked(call, fuse_wb_has_waiter(&bucket->waitq));
+	KUNIT_EXPECT_EQ(test, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
+					    FUSE_SYNCFS), 0);
+
+	fuse_wb_answer(wb->server, req, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
+					    FUSE_SYNCFS), 1);
+}
+
+static struct kunit_case sync_kunit_cases[] = {
+	KUNIT_CASE_PARAM(sync_does_not_wait_for_held_write, sync_gen_params),
+	KUNIT_CASE_PARAM(sync_waits_for_writeback_that_ends, sync_gen_params),
+	KUNIT_CASE_PARAM(sync_sends_what_is_dirty, sync_gen_params),
+	KUNIT_CASE(syncfs_waits_for_a_trusted_server),
+	{}
+};
+
+static struct kunit_suite sync_suite = {
+	.name = "fuse_wb_sync",
+	.init = fuse_wb_init_writeback_cache,
+	.test_cases = sync_kunit_cases,
+};
+
+kunit_test_suite(sync_suite);
