@@ -23,6 +23,9 @@ kunit()
 build_kunit()
 {
 	local arguments=(--kunitconfig=lib/kunit-fuse "--jobs=$(nproc)") line
+	local extra=lib/kunit-fuse/$ARCH.kunitconfig
+
+	[ ! -e "$TOP/$extra" ] || arguments+=("--kunitconfig=$extra")
 
 	if command -v ccache >/dev/null; then
 		arguments+=("--make_options=CC=ccache gcc")
@@ -65,6 +68,7 @@ judge()
 	cp "$RESULTS/test.log" "$RESULTS/dmesg.txt"
 	"$TOP/scripts/verdict.py" "$RESULTS" --kernel "$WORK/base/src" --format kunit \
 		--splats "$TOP/scripts/splats" --guest-status "$guest" \
+		--expected "$TOP/lib/kunit-fuse/expected" --condition "$ARCH" \
 		--setting "ARCH=$ARCH" --setting "DEBUG=$DEBUG" --setting "TESTS=$TESTS" \
 		--setting "REPEAT=$REPEAT" --setting "SOURCE=$(source_name)"
 }
