@@ -43,7 +43,8 @@ run_kunit()
 {
 	local arguments=("--timeout=$TIMEOUT") run
 
-	[ "$ARCH" != um ] || arguments+=("--kernel_args=uml_dir=$BUILD/uml/")
+	[ "$ARCH" != um ] ||
+		arguments+=("--kernel_args=uml_dir=$BUILD/uml/" --kernel_args=time-travel)
 	[ -z "$TESTS" ] || arguments+=("$TESTS")
 	for run in $(seq "$REPEAT"); do
 		rm -f "$BUILD/test.log"

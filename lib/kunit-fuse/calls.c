@@ -51,7 +51,7 @@ struct fuse_wb_call *fuse_wb_start(struct fuse_wb *wb,
 {
 	struct fuse_wb_call *call;
 
-	call = kunit_kzalloc(wb->test, sizeof(*call), GFP_KERNEL);
+	call = kzalloc(sizeof(*call), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(wb->test, call);
 	call->wb = wb;
 	call->fn = fn;
@@ -60,7 +60,10 @@ struct fuse_wb_call *fuse_wb_start(struct fuse_wb *wb,
 	call->len = len;
 	init_completion(&call->finished);
 	call->task = kthread_run(fuse_wb_call_thread, call, "fuse_wb_call");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(wb->test, call->task);
+	if (IS_ERR(call->task)) {
+		kfree(call);
+		KUNIT_FAIL_AND_ABORT(wb->test, "no thread");
+	}
 	list_add_tail(&call->entry, &wb->calls);
 
 	return call;
@@ -99,25 +102,30 @@ long fuse_wb_join(struct fuse_wb_call *call)
 }
 
 /**
- * fuse_wb_reap - wait for all calls of a test, whose connection was aborted
+ * fuse_wb_reap - take back the threads of a test whose connection was aborted
  * @wb: the fixture
  *
- * The memory of a call that does not return goes nevertheless, so there is no
- * way on from here: this waits for as long as it takes, and says for what.
+ * Return: true if all calls had returned; false if one still has not by the
+ * deadline, which fails the test.
  */
-void fuse_wb_reap(struct fuse_wb *wb)
+bool fuse_wb_reap(struct fuse_wb *wb)
 {
-	struct fuse_wb_call *call;
+	struct fuse_wb_call *call, *next;
 
-	list_for_each_entry(call, &wb->calls, entry) {
-		while (!wait_for_completion_timeout(&call->finished,
-						    FUSE_WB_DEADLINE)) {
-			KUNIT_FAIL(wb->test, "%ps() waits after an abort",
-				   call->fn);
+	list_for_each_entry_safe(call, next, &wb->calls, entry) {
+		if (!wait_for_completion_timeout(&call->finished,
+						 FUSE_WB_DEADLINE)) {
 			sched_show_task(call->task);
+			KUNIT_FAIL(wb->test, "%ps() does not return after an abort",
+				   call->fn);
+			return false;
 		}
 		kthread_stop(call->task);
+		list_del(&call->entry);
+		kfree(call);
 	}
+
+	return true;
 }
 
 /* Calls for fuse_wb_start(), whose data is a file if nothing else is said. */

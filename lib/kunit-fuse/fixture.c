@@ -2,7 +2,8 @@
 /*
  * The mount of a test and what the test opens on it. All of it is undone by one
  * action, in an order that cannot block: a test may end anywhere, also with
- * requests held, calls blocked and files mapped.
+ * requests held, calls blocked and files mapped. On a broken kernel it may not
+ * be possible to undo it. Then all of it is left behind, and the test fails.
  */
 
 #include <linux/file.h>
@@ -29,13 +30,28 @@ static void fuse_wb_unmap(struct fuse_wb *wb)
 	wb->mm = NULL;
 }
 
+/* An abort ends all writeback at once, on a sound kernel. */
+static bool fuse_wb_writeback_ended(struct fuse_wb *wb)
+{
+	struct fuse_wb_counters now;
+
+	fuse_wb_count_pages(wb, &now);
+	KUNIT_EXPECT_EQ(wb->test, now.wb_writeback, 0);
+
+	return !now.wb_writeback;
+}
+
 static void fuse_wb_exit(void *data)
 {
 	struct fuse_wb *wb = data;
 	unsigned int i;
 
 	fuse_wb_abort(wb->server);
-	fuse_wb_reap(wb);
+	fuse_wb_read_rest_of_all(wb->server);
+	if (!fuse_wb_reap(wb) || !fuse_wb_writeback_ended(wb)) {
+		KUNIT_FAIL(wb->test, "leaves its mount behind: closing its files would not end");
+		return;
+	}
 	fuse_wb_unmap(wb);
 	for (i = 0; i < FUSE_WB_FILES; i++)
 		if (wb->files[i])
@@ -43,6 +59,7 @@ static void fuse_wb_exit(void *data)
 	/* What other threads of the kernel put last is put by a work item. */
 	flush_delayed_fput();
 	fuse_wb_server_stop(wb->server);
+	kfree(wb);
 }
 
 /**
@@ -57,12 +74,17 @@ struct fuse_wb *fuse_wb_init(struct kunit *test,
 {
 	struct fuse_wb *wb;
 
-	wb = kunit_kzalloc(test, sizeof(*wb), GFP_KERNEL);
+	wb = kzalloc(sizeof(*wb), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, wb);
 	wb->test = test;
 	INIT_LIST_HEAD(&wb->calls);
 	wb->server = fuse_wb_server_start(test, options);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, wb->server);
+	if (IS_ERR(wb->server)) {
+		int err = PTR_ERR(wb->server);
+
+		kfree(wb);
+		KUNIT_FAIL_AND_ABORT(test, "cannot mount: %pe", ERR_PTR(err));
+	}
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test, fuse_wb_exit, wb));
 	fuse_wb_count_pages(wb, &wb->before);

@@ -99,7 +99,7 @@ struct fuse_wb_call *fuse_wb_start(struct fuse_wb *wb,
 				   void *data, loff_t pos, loff_t len);
 bool fuse_wb_done(const struct fuse_wb_call *call);
 long fuse_wb_join(struct fuse_wb_call *call);
-void fuse_wb_reap(struct fuse_wb *wb);
+bool fuse_wb_reap(struct fuse_wb *wb);
 long fuse_wb_do_write(struct fuse_wb_call *call);
 long fuse_wb_do_store(struct fuse_wb_call *call);
 long fuse_wb_do_fsync(struct fuse_wb_call *call);

@@ -80,18 +80,28 @@ static void writeback_ends_for_all_folios_of_a_request(struct kunit *test)
 		fuse_wb_expect_folio(wb, folio[i], FUSE_WB_CLEAN);
 }
 
+/* A call: read the byte at the start of a file, and return it. */
+static long do_read_byte(struct fuse_wb_call *call)
+{
+	unsigned char byte;
+	loff_t pos = 0;
+	ssize_t ret;
+
+	ret = kernel_read(call->data, &byte, 1, &pos);
+	return ret == 1 ? byte : -EIO;
+}
+
 static void folio_under_writeback_can_be_read(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
 	struct folio *folio;
 	struct file *file;
-	loff_t pos = 0;
-	char byte = 0;
 
 	folio = dirty_first_folio(wb, &file);
 	fuse_wb_hold_writeback(wb, file, folio);
-	KUNIT_EXPECT_EQ(test, kernel_read(file, &byte, 1, &pos), 1);
-	KUNIT_EXPECT_EQ(test, byte, FUSE_WB_BYTE);
+	call = fuse_wb_start(wb, do_read_byte, file, 0, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), FUSE_WB_BYTE);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
 }
 

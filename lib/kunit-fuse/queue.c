@@ -273,6 +273,24 @@ void fuse_wb_read_rest(struct fuse_wb_server *server, struct fuse_req *req)
 	end_read(server, req);
 }
 
+/**
+ * fuse_wb_read_rest_of_all - read the rest of whatever is half read
+ * @server: the server, whose connection was aborted
+ */
+void fuse_wb_read_rest_of_all(struct fuse_wb_server *server)
+{
+	struct fuse_pqueue *fpq = &server->fud->pq;
+	struct fuse_req *req;
+
+	do {
+		spin_lock(&fpq->lock);
+		req = list_first_entry_or_null(&fpq->io, struct fuse_req, list);
+		spin_unlock(&fpq->lock);
+		if (req)
+			end_read(server, req);
+	} while (req);
+}
+
 static void end_request(struct fuse_wb_server *server, struct fuse_req *req,
 			int error)
 {

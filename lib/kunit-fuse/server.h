@@ -136,6 +136,7 @@ struct fuse_req *fuse_wb_take(struct fuse_wb_server *server, u32 opcode);
 struct fuse_req *fuse_wb_take_found(struct fuse_wb_server *server, u64 opcodes);
 struct fuse_req *fuse_wb_read_half(struct fuse_wb_server *server, u32 opcode);
 void fuse_wb_read_rest(struct fuse_wb_server *server, struct fuse_req *req);
+void fuse_wb_read_rest_of_all(struct fuse_wb_server *server);
 void fuse_wb_answer(struct fuse_wb_server *server, struct fuse_req *req,
 		    int error);
 void fuse_wb_answer_write(struct fuse_wb_server *server, struct fuse_req *req,

@@ -131,6 +131,7 @@ static void test_that_ends_anywhere_leaves_nothing(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
 	folio = fuse_wb_get_folio(wb, file, 0);
 	fuse_wb_take(wb->server, FUSE_WRITE);
+	fuse_wb_read_half(wb->server, FUSE_WRITE);
 	fuse_wb_await_blocked(fuse_wb_start(wb, fuse_wb_do_fsync, file, 0, 0),
 			      folio_test_waiters(folio));
 	fuse_wb_start(wb, fuse_wb_do_store, NULL, 0, 1);
