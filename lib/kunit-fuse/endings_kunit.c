@@ -16,9 +16,7 @@ static struct folio *hold_first_folio(struct fuse_wb *wb, struct file **file,
 {
 	struct folio *folio;
 
-	*file = fuse_wb_open(wb, "file");
-	fuse_wb_write_page(wb, *file, 0);
-	folio = fuse_wb_get_folio(wb, *file, 0);
+	folio = fuse_wb_dirty_folio(wb, file);
 	*req = fuse_wb_hold_writeback(wb, *file, folio);
 
 	return folio;
@@ -154,9 +152,7 @@ static void abort_ends_request_that_nobody_has_read(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	file = fuse_wb_open(wb, "file");
-	fuse_wb_write_page(wb, file, 0);
-	folio = fuse_wb_get_folio(wb, file, 0);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
 	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
 	KUNIT_ASSERT_NOT_NULL(test, fuse_wb_find(wb->server,
@@ -173,9 +169,7 @@ static void aborted_request_that_is_half_read_ends_with_the_read(struct kunit *t
 	struct folio *folio;
 	struct file *file;
 
-	file = fuse_wb_open(wb, "file");
-	fuse_wb_write_page(wb, file, 0);
-	folio = fuse_wb_get_folio(wb, file, 0);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
 	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
 	req = fuse_wb_read_half(wb->server, FUSE_WRITE);

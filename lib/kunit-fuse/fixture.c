@@ -111,7 +111,7 @@ int fuse_wb_init_writeback_cache(struct kunit *test)
 /**
  * fuse_wb_open - open a file for reading and writing
  * @wb: the fixture
- * @name: one of fuse_wb_node_names
+ * @name: "file" or "other"
  *
  * Return: the file, which is closed with the fixture if not before.
  */

@@ -111,6 +111,7 @@ long fuse_wb_do_launder(struct fuse_wb_call *call);
 /* folios.c */
 struct folio *fuse_wb_get_folio(struct fuse_wb *wb, struct file *file,
 				pgoff_t index);
+struct folio *fuse_wb_dirty_folio(struct fuse_wb *wb, struct file **file);
 struct fuse_req *fuse_wb_hold_writeback(struct fuse_wb *wb, struct file *file,
 					struct folio *folio);
 void fuse_wb_expect_folio(struct fuse_wb *wb, struct folio *folio,

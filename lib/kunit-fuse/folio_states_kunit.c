@@ -11,22 +11,13 @@
 
 #include "fixture.h"
 
-/* The test's file, and its first folio, which the test has made dirty. */
-static struct folio *dirty_first_folio(struct fuse_wb *wb, struct file **file)
-{
-	*file = fuse_wb_open(wb, "file");
-	fuse_wb_write_page(wb, *file, 0);
-
-	return fuse_wb_get_folio(wb, *file, 0);
-}
-
 static void write_makes_folio_dirty(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
 	struct folio *folio;
 	struct file *file;
 
-	folio = dirty_first_folio(wb, &file);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_DIRTY);
 	fuse_wb_expect_counters(wb, 1, 0);
 	KUNIT_EXPECT_EQ(test, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
@@ -40,7 +31,7 @@ static void writeback_ends_with_the_answer(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	folio = dirty_first_folio(wb, &file);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
 	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
@@ -98,7 +89,7 @@ static void folio_under_writeback_can_be_read(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	folio = dirty_first_folio(wb, &file);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_hold_writeback(wb, file, folio);
 	call = fuse_wb_start(wb, do_read_byte, file, 0, 0);
 	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), FUSE_WB_BYTE);
@@ -113,7 +104,7 @@ static void write_waits_for_folio_under_writeback(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	folio = dirty_first_folio(wb, &file);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	req = fuse_wb_hold_writeback(wb, file, folio);
 	call = fuse_wb_start(wb, fuse_wb_do_write, file, 0, PAGE_SIZE);
 	fuse_wb_await_blocked(call, folio_test_waiters(folio));
@@ -131,7 +122,7 @@ static void store_makes_folio_dirty(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	wb->server->attr[0].size = PAGE_SIZE;
+	wb->server->attr[FUSE_WB_FILE].size = PAGE_SIZE;
 	file = fuse_wb_open(wb, "file");
 	fuse_wb_map(wb, file, PAGE_SIZE);
 	KUNIT_ASSERT_EQ(test, fuse_wb_join(fuse_wb_start(wb, fuse_wb_do_store,
@@ -149,7 +140,7 @@ static void store_waits_for_folio_under_writeback(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	folio = dirty_first_folio(wb, &file);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_map(wb, file, PAGE_SIZE);
 	/* Once without writeback, so that the page table has the folio. */
 	KUNIT_ASSERT_EQ(test, fuse_wb_join(fuse_wb_start(wb, fuse_wb_do_store,
@@ -177,7 +168,7 @@ static void folio_dirty_under_writeback_is_sent_after_it(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	folio = dirty_first_folio(wb, &file);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	req = fuse_wb_hold_writeback(wb, file, folio);
 	folio_mark_dirty(folio);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_DIRTY | FUSE_WB_WRITEBACK);
@@ -213,7 +204,7 @@ static void truncate_drops_dirty_folio(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	folio = dirty_first_folio(wb, &file);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
 	KUNIT_EXPECT_EQ(test, vfs_truncate(&file->f_path, 0), 0);
 	KUNIT_EXPECT_NULL(test, folio->mapping);
@@ -233,7 +224,7 @@ static void truncate_waits_for_folio_under_writeback(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	folio = dirty_first_folio(wb, &file);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	fi = get_fuse_inode(file_inode(file));
 	req = fuse_wb_hold_writeback(wb, file, folio);
 	call = fuse_wb_start(wb, fuse_wb_do_truncate, file, 0, 0);
@@ -258,7 +249,7 @@ static void launder_waits_for_the_answer(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	folio = dirty_first_folio(wb, &file);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
 	call = fuse_wb_start(wb, fuse_wb_do_launder, file, 0, 0);
 	req = fuse_wb_take(wb->server, FUSE_WRITE);

@@ -90,6 +90,21 @@ struct folio *fuse_wb_get_folio(struct fuse_wb *wb, struct file *file,
 }
 
 /**
+ * fuse_wb_dirty_folio - make the first page of "file" dirty
+ * @wb: the fixture
+ * @file: where to put the file, newly opened
+ *
+ * Return: its folio, as fuse_wb_get_folio() does.
+ */
+struct folio *fuse_wb_dirty_folio(struct fuse_wb *wb, struct file **file)
+{
+	*file = fuse_wb_open(wb, "file");
+	fuse_wb_write_page(wb, *file, 0);
+
+	return fuse_wb_get_folio(wb, *file, 0);
+}
+
+/**
  * fuse_wb_hold_writeback - put a dirty folio under writeback, and keep it there
  * @wb: the fixture
  * @file: its file, of which nothing else is dirty

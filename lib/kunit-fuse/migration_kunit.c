@@ -87,9 +87,7 @@ static void folio_under_writeback_is_refused(struct kunit *test)
 	struct fuse_req *req;
 	struct file *file;
 
-	file = fuse_wb_open(wb, "file");
-	fuse_wb_write_page(wb, file, 0);
-	folio = fuse_wb_get_folio(wb, file, 0);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	req = fuse_wb_hold_writeback(wb, file, folio);
 	call = fuse_wb_start(wb, do_migrate, folio, 0, param->mode);
 	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 1);

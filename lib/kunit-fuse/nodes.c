@@ -13,14 +13,18 @@
 /* The byte of which the server's data consists. */
 #define SERVER_BYTE	'S'
 
-/* In the order of the node ids, which follow that of the root. */
-const char * const fuse_wb_node_names[FUSE_WB_NODES] = {
-	"file", "other", "dir", "link", "fifo",
-};
-
-static const umode_t node_modes[FUSE_WB_NODES] = {
-	S_IFREG | 0644, S_IFREG | 0644, S_IFDIR | 0755, S_IFLNK | 0777,
-	S_IFIFO | 0644,
+static const struct {
+	const char *name;
+	umode_t mode;
+} nodes[FUSE_WB_NODES] = {
+	[FUSE_WB_FILE] = { "file", S_IFREG | 0644 },
+	[FUSE_WB_OTHER] = { "other", S_IFREG | 0644 },
+	[FUSE_WB_DIR] = { "dir", S_IFDIR | 0755 },
+	[FUSE_WB_LINK] = { "link", S_IFLNK | 0777 },
+	[FUSE_WB_FIFO] = { "fifo", S_IFIFO | 0644 },
+	/* Which devices these are says the test. */
+	[FUSE_WB_CUSE] = { "cuse", S_IFCHR | 0600 },
+	[FUSE_WB_DEVICE] = { "device", S_IFCHR | 0600 },
 };
 
 /**
@@ -33,10 +37,10 @@ void fuse_wb_nodes_init(struct fuse_wb_server *server)
 
 	for (i = 0; i < FUSE_WB_NODES; i++) {
 		server->attr[i].ino = FUSE_ROOT_ID + 1 + i;
-		server->attr[i].mode = node_modes[i];
+		server->attr[i].mode = nodes[i].mode;
 		server->attr[i].nlink = 1;
 		server->attr[i].blksize = PAGE_SIZE;
-		if (server->options->dax && S_ISREG(node_modes[i]))
+		if (server->options->dax && S_ISREG(nodes[i].mode))
 			server->attr[i].flags = FUSE_ATTR_DAX;
 	}
 }
@@ -82,7 +86,7 @@ static int reply_lookup(struct fuse_wb_server *server, const char *name,
 	unsigned int i;
 
 	for (i = 0; i < FUSE_WB_NODES; i++) {
-		if (strcmp(name, fuse_wb_node_names[i]))
+		if (strcmp(name, nodes[i].name))
 			continue;
 		out->nodeid = FUSE_ROOT_ID + 1 + i;
 		out->entry_valid = 3600;

@@ -51,9 +51,7 @@ static void folio_of_fuse_file_may_block(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	file = fuse_wb_open(wb, "file");
-	fuse_wb_write_page(wb, file, 0);
-	folio = fuse_wb_get_folio(wb, file, 0);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	KUNIT_EXPECT_TRUE(test, folio_writeback_may_block(folio));
 	fuse_wb_hold_writeback(wb, file, folio);
 	KUNIT_EXPECT_TRUE(test, folio_writeback_may_block(folio));
@@ -66,10 +64,8 @@ static void folio_of_other_file_does_not_block(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	file = fuse_wb_open(wb, "file");
+	folio = fuse_wb_dirty_folio(wb, &file);
 	clear_bit(AS_WRITEBACK_MAY_BLOCK, &file->f_mapping->flags);
-	fuse_wb_write_page(wb, file, 0);
-	folio = fuse_wb_get_folio(wb, file, 0);
 	fuse_wb_hold_writeback(wb, file, folio);
 	KUNIT_EXPECT_FALSE(test, folio_writeback_may_block(folio));
 	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
@@ -82,9 +78,7 @@ static void locked_folio_does_not_count(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	file = fuse_wb_open(wb, "file");
-	fuse_wb_write_page(wb, file, 0);
-	folio = fuse_wb_get_folio(wb, file, 0);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	folio_lock(folio);
 	KUNIT_EXPECT_FALSE(test, folio_writeback_may_block(folio));
 	KUNIT_EXPECT_TRUE(test, folio_test_locked(folio));
@@ -98,9 +92,7 @@ static void folio_without_file_does_not_block(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	file = fuse_wb_open(wb, "file");
-	fuse_wb_write_page(wb, file, 0);
-	folio = fuse_wb_get_folio(wb, file, 0);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	KUNIT_ASSERT_EQ(test, vfs_truncate(&file->f_path, 0), 0);
 	KUNIT_EXPECT_FALSE(test, folio_writeback_may_block(folio));
 }

@@ -133,13 +133,12 @@ static const void *legacy_gen_params(const void *prev, char *desc)
 static struct folio *hold_folio(struct fuse_wb *wb, bool may_block, bool marked,
 				struct fuse_req **req)
 {
-	struct file *file = fuse_wb_open(wb, "file");
 	struct folio *folio;
+	struct file *file;
 
+	folio = fuse_wb_dirty_folio(wb, &file);
 	if (!may_block)
 		clear_bit(AS_WRITEBACK_MAY_BLOCK, &file->f_mapping->flags);
-	fuse_wb_write_page(wb, file, 0);
-	folio = fuse_wb_get_folio(wb, file, 0);
 	*req = fuse_wb_hold_writeback(wb, file, folio);
 	if (marked)
 		folio_set_reclaim(folio);

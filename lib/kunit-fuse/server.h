@@ -32,7 +32,18 @@
 #define FUSE_WB_DEADLINE	(10 * HZ)
 
 #define FUSE_WB_EVENTS		512U
-#define FUSE_WB_NODES		5U
+
+/* The nodes below the root, in the order of their ids. */
+enum fuse_wb_node {
+	FUSE_WB_FILE,
+	FUSE_WB_OTHER,
+	FUSE_WB_DIR,
+	FUSE_WB_LINK,
+	FUSE_WB_FIFO,
+	FUSE_WB_CUSE,
+	FUSE_WB_DEVICE,
+	FUSE_WB_NODES,
+};
 
 /**
  * struct fuse_wb_options - what the server says to INIT, and how it is mounted
@@ -150,7 +161,6 @@ unsigned int fuse_wb_live_writes(struct fuse_wb_server *server,
 void fuse_wb_print(struct fuse_wb_server *server);
 
 /* nodes.c */
-extern const char * const fuse_wb_node_names[FUSE_WB_NODES];
 void fuse_wb_nodes_init(struct fuse_wb_server *server);
 int fuse_wb_reply(struct fuse_wb_server *server, struct fuse_req *req);
 

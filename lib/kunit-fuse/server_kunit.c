@@ -73,7 +73,7 @@ static void data_of_the_server_is_read(struct kunit *test)
 	char data[2] = {};
 	loff_t pos = 0;
 
-	wb->server->attr[0].size = PAGE_SIZE + 1;
+	wb->server->attr[FUSE_WB_FILE].size = PAGE_SIZE + 1;
 	file = fuse_wb_open(wb, "file");
 	KUNIT_EXPECT_EQ(test, kernel_read(file, data, 1, &pos), 1);
 	KUNIT_EXPECT_EQ(test, data[0], 'S');

@@ -55,9 +55,7 @@ static void sync_does_not_wait_for_held_write(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	file = fuse_wb_open(wb, "file");
-	fuse_wb_write_page(wb, file, 0);
-	folio = fuse_wb_get_folio(wb, file, 0);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	req = fuse_wb_hold_writeback(wb, file, folio);
 	call = fuse_wb_start(wb, param->fn, wb->server->sb, 0, 0);
 	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
@@ -79,10 +77,8 @@ static void sync_waits_for_writeback_that_ends(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	file = fuse_wb_open(wb, "file");
+	folio = fuse_wb_dirty_folio(wb, &file);
 	clear_bit(AS_WRITEBACK_MAY_BLOCK, &file->f_mapping->flags);
-	fuse_wb_write_page(wb, file, 0);
-	folio = fuse_wb_get_folio(wb, file, 0);
 	req = fuse_wb_hold_writeback(wb, file, folio);
 	call = fuse_wb_start(wb, param->fn, wb->server->sb, 0, 0);
 	fuse_wb_await_blocked(call, folio_test_waiters(folio));
@@ -129,9 +125,7 @@ static void syncfs_waits_for_a_trusted_server(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	file = fuse_wb_open(wb, "file");
-	fuse_wb_write_page(wb, file, 0);
-	folio = fuse_wb_get_folio(wb, file, 0);
+	folio = fuse_wb_dirty_folio(wb, &file);
 	req = fuse_wb_hold_writeback(wb, file, folio);
 	bucket = rcu_dereference_protected(wb->server->fc->curr_bucket, true);
 	call = fuse_wb_start(wb, do_sync_filesystem, wb->server->sb, 0, 0);

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * CUSE opens and serves files through the code of FUSE, on inodes that are not
+ * FUSE's. Nothing of writeback may come along: on a broken kernel the mapping of
+ * a character device says that its writeback may block.
+ *
+ * The nodes of both devices stand on the fixture's mount. The test is the CUSE
+ * server, by way of memory that it maps as a process would.
+ */
+
+#include <linux/file.h>
+#include <linux/kdev_t.h>
+#include <linux/major.h>
+#include <linux/mman.h>
+#include <linux/miscdevice.h>
+#include <linux/pagemap.h>
+#include <linux/uaccess.h>
+#include <linux/uio.h>
+
+#include "fixture.h"
+
+#define BUFFER_SIZE	SZ_64K
+
+/* A major number for local use. */
+#define DEVICE_MAJOR	240
+
+static struct file *open_node(struct fuse_wb *wb, const char *name)
+{
+	struct path root = {
+		.mnt = wb->server->mnt,
+		.dentry = wb->server->mnt->mnt_root,
+	};
+
+	return file_open_root(&root, name, O_RDWR | O_NONBLOCK, 0);
+}
+
+/* A call: open the device that CUSE made; return the file or an error. */
+static long do_open_device(struct fuse_wb_call *call)
+{
+	return (long)open_node(call->wb, "device");
+}
+
+static void put_file(void *file)
+{
+	__fput_sync(file);
+}
+
+/* Read the next request, and expect that it has this opcode. */
+static u64 take_request(struct kunit *test, struct file *channel,
+			void __user *buffer, u32 opcode)
+{
+	unsigned long end = jiffies + FUSE_WB_DEADLINE;
+	struct fuse_in_header in = {};
+	struct iov_iter iter;
+	struct kiocb kiocb;
+	ssize_t ret;
+
+	do {
+		init_sync_kiocb(&kiocb, channel);
+		iov_iter_ubuf(&iter, ITER_DEST, buffer, BUFFER_SIZE);
+		ret = channel->f_op->read_iter(&kiocb, &iter);
+		if (ret == -EAGAIN)
+			schedule_timeout_uninterruptible(1);
+	} while (ret == -EAGAIN && time_before(jiffies, end));
+	KUNIT_ASSERT_GE_MSG(test, ret, sizeof(in), "waited for opcode %u", opcode);
+	KUNIT_ASSERT_EQ(test, copy_from_user(&in, buffer, sizeof(in)), 0);
+	KUNIT_ASSERT_EQ(test, in.opcode, opcode);
+
+	return in.unique;
+}
+
+static void answer(struct kunit *test, struct file *channel,
+		   void __user *buffer, u64 unique, const void *data, size_t len)
+{
+	struct fuse_out_header out = {
+		.len = sizeof(out) + len,
+		.unique = unique,
+	};
+	struct iov_iter iter;
+	struct kiocb kiocb;
+
+	KUNIT_ASSERT_EQ(test, copy_to_user(buffer, &out, sizeof(out)), 0);
+	KUNIT_ASSERT_EQ(test, copy_to_user(buffer + sizeof(out), data, len), 0);
+	init_sync_kiocb(&kiocb, channel);
+	iov_iter_ubuf(&iter, ITER_SOURCE, buffer, out.len);
+	KUNIT_ASSERT_EQ(test, channel->f_op->write_iter(&kiocb, &iter), out.len);
+}
+
+static void writeback_of_device_does_not_block(struct kunit *test)
+{
+	struct {
+		struct cuse_init_out out;
+		char info[sizeof("DEVNAME=fuse_wb_kunit")];
+	} __packed init = {
+		.out = {
+			.major = FUSE_KERNEL_VERSION,
+			.minor = FUSE_KERNEL_MINOR_VERSION,
+			.max_read = PAGE_SIZE,
+			.max_write = PAGE_SIZE,
+			.dev_major = DEVICE_MAJOR,
+		},
+		.info = "DEVNAME=fuse_wb_kunit",
+	};
+	struct fuse_open_out open = {};
+	struct fuse_wb *wb = test->priv;
+	struct file *channel, *device;
+	struct fuse_wb_call *call;
+	void __user *buffer;
+	u64 unique;
+
+	if (!IS_ENABLED(CONFIG_CUSE))
+		kunit_skip(test, "needs CONFIG_CUSE");
+
+	wb->server->attr[FUSE_WB_CUSE].rdev =
+		new_encode_dev(MKDEV(MISC_MAJOR, CUSE_MINOR));
+	wb->server->attr[FUSE_WB_DEVICE].rdev =
+		new_encode_dev(MKDEV(DEVICE_MAJOR, 0));
+	buffer = (void __user *)kunit_vm_mmap(test, NULL, 0, BUFFER_SIZE,
+					      PROT_READ | PROT_WRITE,
+					      MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, (void __force *)buffer);
+	channel = open_node(wb, "cuse");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, channel);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, put_file, channel));
+
+	unique = take_request(test, channel, buffer, CUSE_INIT);
+	answer(test, channel, buffer, unique, &init, sizeof(init));
+	call = fuse_wb_start(wb, do_open_device, NULL, 0, 0);
+	unique = take_request(test, channel, buffer, FUSE_OPEN);
+	answer(test, channel, buffer, unique, &open, sizeof(open));
+	device = (struct file *)fuse_wb_join(call);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, device);
+	/* Its close waits for an answer, or for the channel to go. */
+	wb->files[0] = device;
+
+	KUNIT_EXPECT_FALSE(test, mapping_writeback_may_block(device->f_mapping));
+	KUNIT_EXPECT_FALSE(test, mapping_writeback_may_block(channel->f_mapping));
+}
+
+static struct kunit_case cuse_cases[] = {
+	KUNIT_CASE(writeback_of_device_does_not_block),
+	{}
+};
+
+static struct kunit_suite cuse_suite = {
+	.name = "fuse_wb_cuse",
+	.init = fuse_wb_init_writeback_cache,
+	.test_cases = cuse_cases,
+};
+
+kunit_test_suite(cuse_suite);
