@@ -35,6 +35,30 @@ static int fuse_wb_call_thread(void *data)
 	return 0;
 }
 
+static struct fuse_wb_call *start_call(struct fuse_wb *wb,
+				       long (*fn)(struct fuse_wb_call *call),
+				       void *data, loff_t pos, loff_t len)
+{
+	struct fuse_wb_call *call;
+
+	call = kzalloc(sizeof(*call), GFP_KERNEL);
+	if (!call)
+		return NULL;
+	call->wb = wb;
+	call->fn = fn;
+	call->data = data;
+	call->pos = pos;
+	call->len = len;
+	init_completion(&call->finished);
+	call->task = kthread_run(fuse_wb_call_thread, call, "fuse_wb_call");
+	if (IS_ERR(call->task)) {
+		kfree(call);
+		return NULL;
+	}
+
+	return call;
+}
+
 /**
  * fuse_wb_start - start a call
  * @wb: the fixture
@@ -49,21 +73,9 @@ struct fuse_wb_call *fuse_wb_start(struct fuse_wb *wb,
 				   long (*fn)(struct fuse_wb_call *call),
 				   void *data, loff_t pos, loff_t len)
 {
-	struct fuse_wb_call *call;
+	struct fuse_wb_call *call = start_call(wb, fn, data, pos, len);
 
-	call = kzalloc(sizeof(*call), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(wb->test, call);
-	call->wb = wb;
-	call->fn = fn;
-	call->data = data;
-	call->pos = pos;
-	call->len = len;
-	init_completion(&call->finished);
-	call->task = kthread_run(fuse_wb_call_thread, call, "fuse_wb_call");
-	if (IS_ERR(call->task)) {
-		kfree(call);
-		KUNIT_FAIL_AND_ABORT(wb->test, "no thread");
-	}
 	list_add_tail(&call->entry, &wb->calls);
 
 	return call;
@@ -102,48 +114,88 @@ long fuse_wb_join(struct fuse_wb_call *call)
 }
 
 /**
- * fuse_wb_reap - take back the threads of a test whose connection was aborted
+ * fuse_wb_run - start a call that is not expected to block, and wait for it
  * @wb: the fixture
+ * @fn: as for fuse_wb_start()
+ * @data: as for fuse_wb_start()
+ * @pos: as for fuse_wb_start()
+ * @len: as for fuse_wb_start()
  *
- * Return: true if all calls had returned; false if one still has not by the
- * deadline, which fails the test.
+ * On a broken kernel it may block. Then the test fails, as fuse_wb_join() says,
+ * and does not hang.
+ *
+ * Return: what the call returned.
  */
-bool fuse_wb_reap(struct fuse_wb *wb)
+long fuse_wb_run(struct fuse_wb *wb, long (*fn)(struct fuse_wb_call *call),
+		 void *data, loff_t pos, loff_t len)
 {
-	struct fuse_wb_call *call, *next;
+	return fuse_wb_join(fuse_wb_start(wb, fn, data, pos, len));
+}
 
-	list_for_each_entry_safe(call, next, &wb->calls, entry) {
-		if (!wait_for_completion_timeout(&call->finished,
-						 FUSE_WB_DEADLINE)) {
-			sched_show_task(call->task);
-			KUNIT_FAIL(wb->test, "%ps() does not return after an abort",
-				   call->fn);
-			return false;
-		}
-		kthread_stop(call->task);
-		list_del(&call->entry);
-		kfree(call);
+/* Wait for a call without ending the test, and take back its thread. */
+static bool reap_call(struct fuse_wb_call *call)
+{
+	if (!wait_for_completion_timeout(&call->finished, FUSE_WB_DEADLINE)) {
+		sched_show_task(call->task);
+		KUNIT_FAIL(call->wb->test,
+			   "%ps() does not return after an abort", call->fn);
+		return false;
 	}
+	kthread_stop(call->task);
+	kfree(call);
 
 	return true;
 }
 
+/**
+ * fuse_wb_reap - take back the threads of a test whose connection was aborted
+ * @wb: the fixture
+ * @last: a last call, which undoes the rest of the fixture
+ *
+ * Return: true if all calls returned; false if one did not before the deadline,
+ * which fails the test.
+ */
+bool fuse_wb_reap(struct fuse_wb *wb, long (*last)(struct fuse_wb_call *call))
+{
+	struct fuse_wb_call *call, *next;
+
+	list_for_each_entry_safe(call, next, &wb->calls, entry)
+		if (!reap_call(call))
+			return false;
+	call = start_call(wb, last, NULL, 0, 0);
+
+	return call && reap_call(call);
+}
+
 /* Calls for fuse_wb_start(), whose data is a file if nothing else is said. */
 
-/* write(2) of @len bytes, one page at the most */
+/* write(2) of @len bytes at @pos, each FUSE_WB_BYTE */
 long fuse_wb_do_write(struct fuse_wb_call *call)
 {
 	loff_t pos = call->pos;
-	char *data = kmalloc(call->len, GFP_KERNEL);
+	char *data = kvmalloc(call->len, GFP_KERNEL);
 	ssize_t ret;
 
 	if (!data)
 		return -ENOMEM;
 	memset(data, FUSE_WB_BYTE, call->len);
 	ret = kernel_write(call->data, data, call->len, &pos);
-	kfree(data);
+	kvfree(data);
 
 	return ret;
+}
+
+/* read(2) of the byte at @pos, which is returned; -ENODATA at the end */
+long fuse_wb_do_read_byte(struct fuse_wb_call *call)
+{
+	loff_t pos = call->pos;
+	unsigned char byte;
+	ssize_t ret;
+
+	ret = kernel_read(call->data, &byte, 1, &pos);
+	if (ret == 1)
+		return byte;
+	return ret ?: -ENODATA;
 }
 
 /* A store to byte @pos of the mapping; there is no data */
@@ -157,6 +209,15 @@ long fuse_wb_do_store(struct fuse_wb_call *call)
 	kthread_unuse_mm(wb->mm);
 
 	return err;
+}
+
+/* Send @len bytes at @pos to the server, or all that is dirty; do not wait */
+long fuse_wb_do_flush(struct fuse_wb_call *call)
+{
+	struct file *file = call->data;
+	loff_t end = call->len ? call->pos + call->len - 1 : LLONG_MAX;
+
+	return filemap_fdatawrite_range(file->f_mapping, call->pos, end);
 }
 
 /* fsync(2) */

@@ -35,7 +35,7 @@ static void expect_ended(struct fuse_wb *wb, struct file *file,
 	KUNIT_EXPECT_EQ(test, get_fuse_inode(file_inode(file))->writectr, 0);
 	KUNIT_EXPECT_EQ(test, enospc, error == -ENOSPC);
 	KUNIT_EXPECT_EQ(test, eio, error && error != -ENOSPC);
-	KUNIT_EXPECT_EQ(test, vfs_fsync(file, 0), error);
+	KUNIT_EXPECT_EQ(test, fuse_wb_fsync(wb, file), error);
 	KUNIT_EXPECT_EQ(test, file_check_and_advance_wb_err(file), 0);
 }
 
@@ -93,8 +93,8 @@ static void error_reaches_each_open_file(struct kunit *test)
 	folio = hold_first_folio(wb, &file, &req);
 	fuse_wb_answer(wb->server, req, -ENOSPC);
 	expect_ended(wb, file, folio, -ENOSPC);
-	KUNIT_EXPECT_EQ(test, vfs_fsync(other, 0), -ENOSPC);
-	KUNIT_EXPECT_EQ(test, vfs_fsync(other, 0), 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_fsync(wb, other), -ENOSPC);
+	KUNIT_EXPECT_EQ(test, fuse_wb_fsync(wb, other), 0);
 }
 
 static void error_reaches_close(struct kunit *test)
@@ -154,7 +154,7 @@ static void abort_ends_request_that_nobody_has_read(struct kunit *test)
 
 	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
-	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
+	fuse_wb_flush(wb, file);
 	KUNIT_ASSERT_NOT_NULL(test, fuse_wb_find(wb->server,
 						 BIT_ULL(FUSE_WRITE)));
 	fuse_wb_abort(wb->server);
@@ -171,7 +171,7 @@ static void aborted_request_that_is_half_read_ends_with_the_read(struct kunit *t
 
 	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
-	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
+	fuse_wb_flush(wb, file);
 	req = fuse_wb_read_half(wb->server, FUSE_WRITE);
 	fuse_wb_abort(wb->server);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
@@ -197,7 +197,7 @@ static void abort_ends_request_behind_max_background(struct kunit *test)
 	fuse_wb_write_page(wb, file, 2);
 	folio = fuse_wb_get_folio(wb, file, 2);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
-	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
+	fuse_wb_flush(wb, file);
 	KUNIT_ASSERT_EQ(test, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
 					    FUSE_WRITE), 1);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
@@ -218,13 +218,11 @@ static void request_that_cannot_be_sent_is_an_error(struct kunit *test)
 	inode = file_inode(file);
 	fuse_wb_write_page(wb, file, 0);
 	folio = fuse_wb_get_folio(wb, file, 0);
-	inode_lock(inode);
-	fuse_set_nowrite(inode);
-	KUNIT_EXPECT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
+	fuse_wb_run(wb, fuse_wb_do_set_nowrite, inode, 0, 0);
+	fuse_wb_flush(wb, file);
 	fuse_wb_abort(wb->server);
 	KUNIT_EXPECT_TRUE(test, folio_test_writeback(folio));
 	fuse_release_nowrite(inode);
-	inode_unlock(inode);
 	expect_ended(wb, file, folio, -ENOTCONN);
 }
 

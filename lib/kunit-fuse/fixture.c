@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The mount of a test and what the test opens on it. All of it is undone by one
- * action, in an order that cannot block: a test may end anywhere, also with
- * requests held, calls blocked and files mapped. On a broken kernel it may not
- * be possible to undo it. Then all of it is left behind, and the test fails.
+ * action: a test may end anywhere, also with requests held, calls blocked and
+ * files mapped. On a broken kernel it may not be possible to undo it. Then it is
+ * left behind, and the test fails.
  */
 
 #include <linux/file.h>
@@ -14,52 +14,38 @@
 
 #include "fixture.h"
 
-static void fuse_wb_unmap(struct fuse_wb *wb)
+/* The last call of a test: close and unmount what it has opened. */
+static long do_undo(struct fuse_wb_call *call)
 {
-	if (!wb->mm)
-		return;
-	/* Cleanup runs in a thread without the test's address space. */
-	if (current->mm == wb->mm) {
-		vm_munmap(wb->addr, wb->len);
-	} else {
+	struct fuse_wb *wb = call->wb;
+	unsigned int i;
+
+	if (wb->mm) {
 		kthread_use_mm(wb->mm);
 		vm_munmap(wb->addr, wb->len);
 		kthread_unuse_mm(wb->mm);
+		mmput(wb->mm);
 	}
-	mmput(wb->mm);
-	wb->mm = NULL;
-}
-
-/* An abort ends all writeback at once, on a sound kernel. */
-static bool fuse_wb_writeback_ended(struct fuse_wb *wb)
-{
-	struct fuse_wb_counters now;
-
-	fuse_wb_count_pages(wb, &now);
-	KUNIT_EXPECT_EQ(wb->test, now.wb_writeback, 0);
-
-	return !now.wb_writeback;
-}
-
-static void fuse_wb_exit(void *data)
-{
-	struct fuse_wb *wb = data;
-	unsigned int i;
-
-	fuse_wb_abort(wb->server);
-	fuse_wb_read_rest_of_all(wb->server);
-	if (!fuse_wb_reap(wb) || !fuse_wb_writeback_ended(wb)) {
-		KUNIT_FAIL(wb->test, "leaves its mount behind: closing its files would not end");
-		return;
-	}
-	fuse_wb_unmap(wb);
 	for (i = 0; i < FUSE_WB_FILES; i++)
 		if (wb->files[i])
 			__fput_sync(wb->files[i]);
 	/* What other threads of the kernel put last is put by a work item. */
 	flush_delayed_fput();
 	fuse_wb_server_stop(wb->server);
-	kfree(wb);
+
+	return 0;
+}
+
+static void fuse_wb_exit(void *data)
+{
+	struct fuse_wb *wb = data;
+
+	fuse_wb_abort(wb->server);
+	fuse_wb_read_rest_of_all(wb->server);
+	if (fuse_wb_reap(wb, do_undo))
+		kfree(wb);
+	else
+		KUNIT_FAIL(wb->test, "leaves its mount behind");
 }
 
 /**
@@ -108,6 +94,42 @@ int fuse_wb_init_writeback_cache(struct kunit *test)
 	return 0;
 }
 
+/* A call: open the file with the name @data, and return it or an error. */
+static long do_open(struct fuse_wb_call *call)
+{
+	struct vfsmount *mnt = call->wb->server->mnt;
+	struct path root = {
+		.mnt = mnt,
+		.dentry = mnt->mnt_root,
+	};
+
+	return (long)file_open_root(&root, call->data, O_RDWR | O_LARGEFILE, 0);
+}
+
+/* A call: close the file @data, and return what close(2) would. */
+static long do_close(struct fuse_wb_call *call)
+{
+	struct file *file = call->data;
+	int err;
+
+	err = file->f_op->flush(file, current->files);
+	__fput_sync(file);
+
+	return err;
+}
+
+/* Find the entry for @file among the open files. */
+static struct file **find_file(struct fuse_wb *wb, struct file *file)
+{
+	unsigned int i;
+
+	for (i = 0; i < FUSE_WB_FILES && wb->files[i] != file; i++)
+		;
+	KUNIT_ASSERT_LT(wb->test, i, FUSE_WB_FILES);
+
+	return &wb->files[i];
+}
+
 /**
  * fuse_wb_open - open a file for reading and writing
  * @wb: the fixture
@@ -117,19 +139,11 @@ int fuse_wb_init_writeback_cache(struct kunit *test)
  */
 struct file *fuse_wb_open(struct fuse_wb *wb, const char *name)
 {
-	struct path root = {
-		.mnt = wb->server->mnt,
-		.dentry = wb->server->mnt->mnt_root,
-	};
-	struct file *file;
-	unsigned int i;
+	struct file **entry = find_file(wb, NULL), *file;
 
-	for (i = 0; i < FUSE_WB_FILES && wb->files[i]; i++)
-		;
-	KUNIT_ASSERT_LT(wb->test, i, FUSE_WB_FILES);
-	file = file_open_root(&root, name, O_RDWR | O_LARGEFILE, 0);
+	file = (struct file *)fuse_wb_run(wb, do_open, (void *)name, 0, 0);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(wb->test, file);
-	wb->files[i] = file;
+	*entry = file;
 
 	return file;
 }
@@ -143,17 +157,9 @@ struct file *fuse_wb_open(struct fuse_wb *wb, const char *name)
  */
 int fuse_wb_close(struct fuse_wb *wb, struct file *file)
 {
-	unsigned int i;
-	int err;
+	*find_file(wb, file) = NULL;
 
-	for (i = 0; i < FUSE_WB_FILES && wb->files[i] != file; i++)
-		;
-	KUNIT_ASSERT_LT(wb->test, i, FUSE_WB_FILES);
-	wb->files[i] = NULL;
-	err = file->f_op->flush(file, current->files);
-	__fput_sync(file);
-
-	return err;
+	return fuse_wb_run(wb, do_close, file, 0, 0);
 }
 
 /**
@@ -168,14 +174,31 @@ int fuse_wb_close(struct fuse_wb *wb, struct file *file)
 void fuse_wb_write(struct fuse_wb *wb, struct file *file, loff_t pos,
 		   size_t len)
 {
-	char *data = kvmalloc(len, GFP_KERNEL);
-	ssize_t ret;
+	KUNIT_ASSERT_EQ(wb->test, len,
+			fuse_wb_run(wb, fuse_wb_do_write, file, pos, len));
+}
 
-	KUNIT_ASSERT_NOT_NULL(wb->test, data);
-	memset(data, FUSE_WB_BYTE, len);
-	ret = kernel_write(file, data, len, &pos);
-	kvfree(data);
-	KUNIT_ASSERT_EQ(wb->test, ret, len);
+/**
+ * fuse_wb_flush - send all that is dirty to the server, and do not wait for it
+ * @wb: the fixture
+ * @file: the file
+ */
+void fuse_wb_flush(struct fuse_wb *wb, struct file *file)
+{
+	KUNIT_ASSERT_EQ(wb->test, 0,
+			fuse_wb_run(wb, fuse_wb_do_flush, file, 0, 0));
+}
+
+/**
+ * fuse_wb_fsync - fsync(2) where nothing keeps it from ending
+ * @wb: the fixture
+ * @file: the file
+ *
+ * Return: 0, or a negative errno.
+ */
+int fuse_wb_fsync(struct fuse_wb *wb, struct file *file)
+{
+	return fuse_wb_run(wb, fuse_wb_do_fsync, file, 0, 0);
 }
 
 /**

@@ -91,6 +91,8 @@ int fuse_wb_close(struct fuse_wb *wb, struct file *file);
 void fuse_wb_write(struct fuse_wb *wb, struct file *file, loff_t pos,
 		   size_t len);
 void fuse_wb_write_page(struct fuse_wb *wb, struct file *file, pgoff_t index);
+void fuse_wb_flush(struct fuse_wb *wb, struct file *file);
+int fuse_wb_fsync(struct fuse_wb *wb, struct file *file);
 void fuse_wb_map(struct fuse_wb *wb, struct file *file, size_t len);
 
 /* calls.c */
@@ -99,9 +101,13 @@ struct fuse_wb_call *fuse_wb_start(struct fuse_wb *wb,
 				   void *data, loff_t pos, loff_t len);
 bool fuse_wb_done(const struct fuse_wb_call *call);
 long fuse_wb_join(struct fuse_wb_call *call);
-bool fuse_wb_reap(struct fuse_wb *wb);
+long fuse_wb_run(struct fuse_wb *wb, long (*fn)(struct fuse_wb_call *call),
+		 void *data, loff_t pos, loff_t len);
+bool fuse_wb_reap(struct fuse_wb *wb, long (*last)(struct fuse_wb_call *call));
 long fuse_wb_do_write(struct fuse_wb_call *call);
+long fuse_wb_do_read_byte(struct fuse_wb_call *call);
 long fuse_wb_do_store(struct fuse_wb_call *call);
+long fuse_wb_do_flush(struct fuse_wb_call *call);
 long fuse_wb_do_fsync(struct fuse_wb_call *call);
 long fuse_wb_do_truncate(struct fuse_wb_call *call);
 long fuse_wb_do_punch(struct fuse_wb_call *call);

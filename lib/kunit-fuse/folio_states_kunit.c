@@ -33,7 +33,7 @@ static void writeback_ends_with_the_answer(struct kunit *test)
 
 	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
-	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
+	fuse_wb_flush(wb, file);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
 	fuse_wb_expect_counters(wb, 0, 1);
 
@@ -71,28 +71,16 @@ static void writeback_ends_for_all_folios_of_a_request(struct kunit *test)
 		fuse_wb_expect_folio(wb, folio[i], FUSE_WB_CLEAN);
 }
 
-/* A call: read the byte at the start of a file, and return it. */
-static long do_read_byte(struct fuse_wb_call *call)
-{
-	unsigned char byte;
-	loff_t pos = 0;
-	ssize_t ret;
-
-	ret = kernel_read(call->data, &byte, 1, &pos);
-	return ret == 1 ? byte : -EIO;
-}
-
 static void folio_under_writeback_can_be_read(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
-	struct fuse_wb_call *call;
 	struct folio *folio;
 	struct file *file;
 
 	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_hold_writeback(wb, file, folio);
-	call = fuse_wb_start(wb, do_read_byte, file, 0, 0);
-	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), FUSE_WB_BYTE);
+	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, fuse_wb_do_read_byte, file, 0, 0),
+			FUSE_WB_BYTE);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
 }
 
@@ -125,8 +113,7 @@ static void store_makes_folio_dirty(struct kunit *test)
 	wb->server->attr[FUSE_WB_FILE].size = PAGE_SIZE;
 	file = fuse_wb_open(wb, "file");
 	fuse_wb_map(wb, file, PAGE_SIZE);
-	KUNIT_ASSERT_EQ(test, fuse_wb_join(fuse_wb_start(wb, fuse_wb_do_store,
-							 NULL, 0, 1)), 0);
+	KUNIT_ASSERT_EQ(test, fuse_wb_run(wb, fuse_wb_do_store, NULL, 0, 1), 0);
 	folio = fuse_wb_get_folio(wb, file, 0);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_DIRTY);
 	fuse_wb_expect_counters(wb, 1, 0);
@@ -143,8 +130,7 @@ static void store_waits_for_folio_under_writeback(struct kunit *test)
 	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_map(wb, file, PAGE_SIZE);
 	/* Once without writeback, so that the page table has the folio. */
-	KUNIT_ASSERT_EQ(test, fuse_wb_join(fuse_wb_start(wb, fuse_wb_do_store,
-							 NULL, 0, 1)), 0);
+	KUNIT_ASSERT_EQ(test, fuse_wb_run(wb, fuse_wb_do_store, NULL, 0, 1), 0);
 	req = fuse_wb_hold_writeback(wb, file, folio);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
 
@@ -206,7 +192,7 @@ static void truncate_drops_dirty_folio(struct kunit *test)
 
 	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
-	KUNIT_EXPECT_EQ(test, vfs_truncate(&file->f_path, 0), 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, fuse_wb_do_truncate, file, 0, 0), 0);
 	KUNIT_EXPECT_NULL(test, folio->mapping);
 	KUNIT_EXPECT_FALSE(test, folio_test_dirty(folio));
 	KUNIT_EXPECT_EQ(test, folio_ref_count(folio), 1);

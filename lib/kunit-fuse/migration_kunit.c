@@ -82,15 +82,14 @@ static void folio_under_writeback_is_refused(struct kunit *test)
 {
 	const struct mode_case *param = test->param_value;
 	struct fuse_wb *wb = test->priv;
-	struct fuse_wb_call *call;
 	struct folio *folio;
 	struct fuse_req *req;
 	struct file *file;
 
 	folio = fuse_wb_dirty_folio(wb, &file);
 	req = fuse_wb_hold_writeback(wb, file, folio);
-	call = fuse_wb_start(wb, do_migrate, folio, 0, param->mode);
-	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 1);
+	KUNIT_EXPECT_EQ(test, 1,
+			fuse_wb_run(wb, do_migrate, folio, 0, param->mode));
 	KUNIT_EXPECT_TRUE(test, folio_test_lru(folio));
 	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
@@ -124,15 +123,14 @@ static void dirty_folio_moves_and_stays_dirty(struct kunit *test)
 {
 	const struct mode_case *param = test->param_value;
 	struct fuse_wb *wb = test->priv;
-	struct fuse_wb_call *call;
 	struct folio *folio;
 	struct file *file;
 
 	file = fuse_wb_open(wb, "file");
 	fuse_wb_write_page(wb, file, 0);
 	folio = first_folio(wb, file);
-	call = fuse_wb_start(wb, do_migrate, folio, 0, param->mode);
-	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	KUNIT_EXPECT_EQ(test, 0,
+			fuse_wb_run(wb, do_migrate, folio, 0, param->mode));
 	expect_moved(wb, file, folio, FUSE_WB_DIRTY);
 	KUNIT_EXPECT_EQ(test, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
 					    FUSE_WRITE), 0);
@@ -142,16 +140,15 @@ static void clean_folio_moves(struct kunit *test)
 {
 	const struct mode_case *param = test->param_value;
 	struct fuse_wb *wb = test->priv;
-	struct fuse_wb_call *call;
 	struct folio *folio;
 	struct file *file;
 
 	file = fuse_wb_open(wb, "file");
 	fuse_wb_write_page(wb, file, 0);
-	KUNIT_ASSERT_EQ(test, vfs_fsync(file, 0), 0);
+	KUNIT_ASSERT_EQ(test, fuse_wb_fsync(wb, file), 0);
 	folio = first_folio(wb, file);
-	call = fuse_wb_start(wb, do_migrate, folio, 0, param->mode);
-	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	KUNIT_EXPECT_EQ(test, 0,
+			fuse_wb_run(wb, do_migrate, folio, 0, param->mode));
 	expect_moved(wb, file, folio, FUSE_WB_CLEAN);
 }
 

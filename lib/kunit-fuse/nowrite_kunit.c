@@ -21,7 +21,7 @@ static void start_page(struct fuse_wb *wb, struct file *file, pgoff_t index)
 {
 	fuse_wb_hold(wb->server, FUSE_WRITE);
 	fuse_wb_write_page(wb, file, index);
-	KUNIT_ASSERT_EQ(wb->test, filemap_fdatawrite(file->f_mapping), 0);
+	fuse_wb_flush(wb, file);
 }
 
 static void nowrite_waits_for_requests_in_flight(struct kunit *test)
@@ -62,17 +62,13 @@ static void queued_requests_are_sent_afterwards_in_order(struct kunit *test)
 
 	file = fuse_wb_open(wb, "file");
 	inode = file_inode(file);
-	inode_lock(inode);
-	fuse_set_nowrite(inode);
-	inode_unlock(inode);
+	fuse_wb_run(wb, fuse_wb_do_set_nowrite, inode, 0, 0);
 	for (i = 0; i < ARRAY_SIZE(pages); i++)
 		start_page(wb, file, pages[i]);
 	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 0);
 	fuse_wb_expect_counters(wb, 0, ARRAY_SIZE(pages));
 
-	inode_lock(inode);
 	fuse_release_nowrite(inode);
-	inode_unlock(inode);
 	KUNIT_EXPECT_EQ(test, writes_arrived(wb), ARRAY_SIZE(pages));
 	for (i = 0; i < ARRAY_SIZE(pages); i++) {
 		req = fuse_wb_take(wb->server, FUSE_WRITE);
@@ -97,12 +93,13 @@ static void truncate_is_sent_between_the_writes(struct kunit *test)
 	fuse_wb_hold(wb->server, FUSE_SETATTR);
 	fuse_wb_write(wb, file, 0, 3 * PAGE_SIZE);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
-	KUNIT_ASSERT_EQ(test, filemap_fdatawrite_range(file->f_mapping, 0, 0), 0);
+	KUNIT_ASSERT_EQ(test, fuse_wb_run(wb, fuse_wb_do_flush, file, 0, PAGE_SIZE),
+			0);
 	req = fuse_wb_take(wb->server, FUSE_WRITE);
 
 	call = fuse_wb_start(wb, fuse_wb_do_truncate, file, 0, 2 * PAGE_SIZE);
 	fuse_wb_await_blocked(call, fuse_wb_has_waiter(&fi->page_waitq));
-	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
+	fuse_wb_flush(wb, file);
 	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 1);
 	KUNIT_EXPECT_NULL(test, fuse_wb_find(wb->server, BIT_ULL(FUSE_SETATTR)));
 
@@ -134,7 +131,7 @@ static void failed_truncate_lets_writes_go_on(struct kunit *test)
 	call = fuse_wb_start(wb, fuse_wb_do_truncate, file, 0, PAGE_SIZE);
 	setattr = fuse_wb_take(wb->server, FUSE_SETATTR);
 	fuse_wb_hold(wb->server, FUSE_WRITE);
-	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
+	fuse_wb_flush(wb, file);
 	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 0);
 
 	fuse_wb_answer(wb->server, setattr, -EPERM);

@@ -93,7 +93,7 @@ static void folio_without_file_does_not_block(struct kunit *test)
 	struct file *file;
 
 	folio = fuse_wb_dirty_folio(wb, &file);
-	KUNIT_ASSERT_EQ(test, vfs_truncate(&file->f_path, 0), 0);
+	KUNIT_ASSERT_EQ(test, fuse_wb_run(wb, fuse_wb_do_truncate, file, 0, 0), 0);
 	KUNIT_EXPECT_FALSE(test, folio_writeback_may_block(folio));
 }
 

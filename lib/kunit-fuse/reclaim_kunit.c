@@ -160,8 +160,7 @@ static void reclaim_goes_on(struct kunit *test)
 		kunit_skip(test, "needs CONFIG_MEMCG");
 
 	reclaim.folio = hold_folio(wb, param->may_block, param->marked, &req);
-	KUNIT_EXPECT_EQ(test, fuse_wb_join(fuse_wb_start(wb, do_reclaim,
-							 &reclaim, 0, 0)), 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, do_reclaim, &reclaim, 0, 0), 0);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_writeback, 1);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_immediate, 0);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_congested, param->marked);
@@ -195,8 +194,7 @@ static void kswapd_counts_folio_that_comes_round_again(struct kunit *test)
 	set_bit(PGDAT_WRITEBACK, &pgdat->flags);
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test, forget_writeback, pgdat));
-	KUNIT_EXPECT_EQ(test, fuse_wb_join(fuse_wb_start(wb, do_reclaim,
-							 &reclaim, 0, 0)), 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, do_reclaim, &reclaim, 0, 0), 0);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_immediate, 1);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_writeback, 0);
 	fuse_wb_expect_folio(wb, reclaim.folio, FUSE_WB_WRITEBACK);
@@ -210,20 +208,18 @@ static void folio_is_reclaimed_after_writeback(struct kunit *test)
 		.gfp_mask = GFP_KERNEL,
 	};
 	struct fuse_wb *wb = test->priv;
-	struct fuse_wb_call *call;
 	struct file *file;
 
 	file = fuse_wb_open(wb, "file");
 	fuse_wb_write_page(wb, file, 0);
-	KUNIT_ASSERT_EQ(test, vfs_fsync(file, 0), 0);
+	KUNIT_ASSERT_EQ(test, fuse_wb_fsync(wb, file), 0);
 	reclaim.folio = filemap_get_folio(file->f_mapping, 0);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(reclaim.folio));
 	lru_add_drain_all();
 	folio_clear_referenced(reclaim.folio);
 	/* Reclaim does not take what somebody refers to. */
 	folio_put(reclaim.folio);
-	call = fuse_wb_start(wb, do_reclaim, &reclaim, 0, 0);
-	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 1);
+	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, do_reclaim, &reclaim, 0, 0), 1);
 	KUNIT_EXPECT_TRUE(test, IS_ERR(filemap_get_folio(file->f_mapping, 0)));
 }
 

@@ -29,7 +29,7 @@ static int request_shapes_init(struct kunit *test)
 static void start_writeback(struct fuse_wb *wb, struct file *file)
 {
 	fuse_wb_hold(wb->server, FUSE_WRITE);
-	KUNIT_ASSERT_EQ(wb->test, filemap_fdatawrite(file->f_mapping), 0);
+	fuse_wb_flush(wb, file);
 }
 
 /*
@@ -180,15 +180,13 @@ static void shrink_while_queued(struct fuse_wb *wb, struct file *file,
 
 	fuse_wb_write(wb, file, (loff_t)first << PAGE_SHIFT,
 		      (4 - first) * PAGE_SIZE);
-	inode_lock(inode);
-	fuse_set_nowrite(inode);
+	fuse_wb_run(wb, fuse_wb_do_set_nowrite, inode, 0, 0);
 	start_writeback(wb, file);
 	KUNIT_EXPECT_NULL(wb->test, fuse_wb_find(wb->server,
 						 BIT_ULL(FUSE_WRITE)));
 	fuse_wb_expect_counters(wb, 0, 4 - first);
 	i_size_write(inode, size);
 	fuse_release_nowrite(inode);
-	inode_unlock(inode);
 }
 
 static void request_is_cropped_at_the_size_when_it_is_sent(struct kunit *test)

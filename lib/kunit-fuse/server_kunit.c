@@ -17,7 +17,7 @@ static void request_is_answered_unless_held(struct kunit *test)
 	struct file *file;
 
 	file = fuse_wb_open(wb, "file");
-	KUNIT_EXPECT_EQ(test, vfs_fsync(file, 0), 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_fsync(wb, file), 0);
 
 	fuse_wb_hold(wb->server, FUSE_FSYNC);
 	call = fuse_wb_start(wb, fuse_wb_do_fsync, file, 0, 0);
@@ -49,7 +49,7 @@ static void log_has_the_order_of_events(struct kunit *test)
 	struct file *file;
 
 	file = fuse_wb_open(wb, "file");
-	KUNIT_EXPECT_EQ(test, vfs_fsync(file, 0), 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_fsync(wb, file), 0);
 	KUNIT_EXPECT_EQ(test, fuse_wb_index(server, FUSE_WB_ARRIVED, FUSE_INIT, 0),
 			0);
 	KUNIT_EXPECT_LT(test,
@@ -70,16 +70,15 @@ static void data_of_the_server_is_read(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
 	struct file *file;
-	char data[2] = {};
-	loff_t pos = 0;
 
 	wb->server->attr[FUSE_WB_FILE].size = PAGE_SIZE + 1;
 	file = fuse_wb_open(wb, "file");
-	KUNIT_EXPECT_EQ(test, kernel_read(file, data, 1, &pos), 1);
-	KUNIT_EXPECT_EQ(test, data[0], 'S');
-	pos = PAGE_SIZE;
-	KUNIT_EXPECT_EQ(test, kernel_read(file, data, 2, &pos), 1);
-	KUNIT_EXPECT_EQ(test, data[0], 'S');
+	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, fuse_wb_do_read_byte, file, 0, 0),
+			'S');
+	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, fuse_wb_do_read_byte, file,
+					  PAGE_SIZE, 0), 'S');
+	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, fuse_wb_do_read_byte, file,
+					  PAGE_SIZE + 1, 0), -ENODATA);
 }
 
 static void signal_interrupts_request_that_was_taken(struct kunit *test)
@@ -128,7 +127,7 @@ static void test_that_ends_anywhere_leaves_nothing(struct kunit *test)
 	for (index = 0; index < 6; index += 2)
 		fuse_wb_write_page(wb, file, index);
 	fuse_wb_map(wb, file, PAGE_SIZE);
-	KUNIT_ASSERT_EQ(test, filemap_fdatawrite(file->f_mapping), 0);
+	fuse_wb_flush(wb, file);
 	folio = fuse_wb_get_folio(wb, file, 0);
 	fuse_wb_take(wb->server, FUSE_WRITE);
 	fuse_wb_read_half(wb->server, FUSE_WRITE);

@@ -50,15 +50,14 @@ static void sync_does_not_wait_for_held_write(struct kunit *test)
 {
 	const struct sync_case *param = test->param_value;
 	struct fuse_wb *wb = test->priv;
-	struct fuse_wb_call *call;
 	struct fuse_req *req;
 	struct folio *folio;
 	struct file *file;
 
 	folio = fuse_wb_dirty_folio(wb, &file);
 	req = fuse_wb_hold_writeback(wb, file, folio);
-	call = fuse_wb_start(wb, param->fn, wb->server->sb, 0, 0);
-	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	KUNIT_EXPECT_EQ(test, 0,
+			fuse_wb_run(wb, param->fn, wb->server->sb, 0, 0));
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
 	KUNIT_EXPECT_FALSE(test, list_empty(&file_inode(file)->i_wb_list));
 
@@ -92,7 +91,6 @@ static void sync_sends_what_is_dirty(struct kunit *test)
 	const struct sync_case *param = test->param_value;
 	struct fuse_wb *wb = test->priv;
 	struct file *file, *other;
-	struct fuse_wb_call *call;
 
 	file = fuse_wb_open(wb, "file");
 	other = fuse_wb_open(wb, "other");
@@ -101,8 +99,8 @@ static void sync_sends_what_is_dirty(struct kunit *test)
 	fuse_wb_write(wb, other, 0, 3 * PAGE_SIZE);
 	fuse_wb_expect_counters(wb, 4, 0);
 
-	call = fuse_wb_start(wb, param->fn, wb->server->sb, 0, 0);
-	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	KUNIT_EXPECT_EQ(test, 0,
+			fuse_wb_run(wb, param->fn, wb->server->sb, 0, 0));
 	fuse_wb_expect_counters(wb, 0, 4);
 	KUNIT_EXPECT_EQ(test, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
 					    FUSE_WRITE), 2);
