@@ -17,6 +17,8 @@ static const char * const ctl_names[] = {
 	[CTL_PUT]		= "put data",
 	[CTL_GET]		= "get data",
 	[CTL_SIZE]		= "tell a size",
+	[CTL_OPEN_FLAGS]	= "take flags for OPEN",
+	[CTL_RAW]		= "write raw bytes",
 	[CTL_QUIT]		= "quit",
 };
 
@@ -50,21 +52,25 @@ static int ctl_call(int fd, struct ctl_msg *msg, size_t len)
 	return 0;
 }
 
-static int ctl_rule(int fd, const struct req_match *match, int err)
+int server_rule(int ctl_fd, const struct req_match *match, enum rule_act act,
+		__u64 arg)
 {
-	struct ctl_msg msg = { .op = CTL_RULE, .match = *match, .err = err };
+	struct ctl_msg msg = {
+		.op = CTL_RULE,
+		.rule = { .match = *match, .act = act, .arg = arg },
+	};
 
-	return ctl_call(fd, &msg, 0);
+	return ctl_call(ctl_fd, &msg, 0);
 }
 
 int server_hold(int ctl_fd, const struct req_match *match)
 {
-	return ctl_rule(ctl_fd, match, 0);
+	return server_rule(ctl_fd, match, RULE_HOLD, 0);
 }
 
 int server_fail(int ctl_fd, const struct req_match *match, int err)
 {
-	return ctl_rule(ctl_fd, match, err);
+	return server_rule(ctl_fd, match, RULE_ERRNO, err);
 }
 
 int server_drop_rules(int ctl_fd)
@@ -146,6 +152,25 @@ long long server_size(int ctl_fd, const char *name)
 	if (ctl_name(&msg, name) || ctl_call(ctl_fd, &msg, 0))
 		return -1;
 	return msg.count;
+}
+
+int server_open_flags(int ctl_fd, __u32 flags)
+{
+	struct ctl_msg msg = { .op = CTL_OPEN_FLAGS, .count = flags };
+
+	return ctl_call(ctl_fd, &msg, 0);
+}
+
+int server_raw(int ctl_fd, const void *buf, size_t len)
+{
+	struct ctl_msg msg = { .op = CTL_RAW, .len = len };
+
+	if (len > CTL_DATA_MAX) {
+		fprintf(stderr, "# too many raw bytes: %zu\n", len);
+		return -1;
+	}
+	memcpy(msg.data, buf, len);
+	return ctl_call(ctl_fd, &msg, len) ? -1 : (int)msg.count;
 }
 
 int server_quit(int ctl_fd)

@@ -13,6 +13,7 @@
 
 #include "memfs.h"
 #include "reqlog.h"
+#include "rules.h"
 
 #define CTL_DATA_MAX	(32 << 10)
 
@@ -23,24 +24,27 @@ enum ctl_op {
 	CTL_PUT,
 	CTL_GET,
 	CTL_SIZE,
+	CTL_OPEN_FLAGS,
+	CTL_RAW,
 	CTL_QUIT,
 };
 
 /**
  * struct ctl_msg - a command, and its answer
  * @op: what to do
- * @err: a rule's errno, 0 to hold; in an answer the errno of the command
- * @match: the requests that a rule is about
+ * @err: in an answer the errno of the command
+ * @rule: a rule
  * @name: the file that a command is about
  * @off: where in the file
  * @len: bytes at @data; for CTL_GET: bytes wanted
- * @count: requests to release; in an answer, those released, or a file's size
- * @data: bytes of the file; only @len of them are sent
+ * @count: requests to release, or FOPEN_* flags; in an answer, those released,
+ *	   a file's size, or the errno with which the kernel refused raw bytes
+ * @data: bytes of the file, or for the kernel; only @len of them are sent
  */
 struct ctl_msg {
 	enum ctl_op op;
 	int err;
-	struct req_match match;
+	struct rule rule;
 	char name[MEMFS_NAME_MAX];
 	__u64 off;
 	__u64 len;
@@ -51,15 +55,19 @@ struct ctl_msg {
 #define CTL_HEAD	offsetof(struct ctl_msg, data)
 
 /*
- * From now on the matching requests are kept, neither carried out nor
- * answered.  Where several rules match a request the newest one counts.
+ * From now on this happens to the matching requests.  Where several rules match
+ * a request the newest one counts.
  */
+int server_rule(int ctl_fd, const struct req_match *match, enum rule_act act,
+		__u64 arg);
+
+/* From now on the matching requests are kept, see RULE_HOLD. */
 int server_hold(int ctl_fd, const struct req_match *match);
 
 /* From now on the matching requests get this errno and nothing is done. */
 int server_fail(int ctl_fd, const struct req_match *match, int err);
 
-/* Forget what server_hold() and server_fail() said.  What is held stays. */
+/* Forget all rules.  What is held stays. */
 int server_drop_rules(int ctl_fd);
 
 /**
@@ -82,6 +90,22 @@ int server_get(int ctl_fd, const char *name, __u64 off, void *data,
 
 /* Return: the size of a file at the server in bytes, -1 on error. */
 long long server_size(int ctl_fd, const char *name);
+
+/* From now on the replies to OPEN and CREATE have these FOPEN_* flags. */
+int server_open_flags(int ctl_fd, __u32 flags);
+
+/**
+ * server_raw() - write bytes of the test's own to /dev/fuse
+ * @ctl_fd: the control channel
+ * @buf: the bytes
+ * @len: how many, at most CTL_DATA_MAX
+ *
+ * A request that gets its answer so is still held, as far as the server knows.
+ *
+ * Return: 0 when the kernel took them, the errno with which it refused them,
+ * or -1.
+ */
+int server_raw(int ctl_fd, const void *buf, size_t len);
 
 /* The server ends without another reply. */
 int server_quit(int ctl_fd);

@@ -120,6 +120,14 @@ size_t memfs_load(const struct memfile *file, __u64 off, void *buf, size_t len)
 	return len;
 }
 
+size_t memfs_load_node(struct memfs *fs, __u64 node, __u64 off, void *buf,
+		       size_t len)
+{
+	const struct memfile *file = node_file(fs, node);
+
+	return file ? memfs_load(file, off, buf, len) : 0;
+}
+
 static void fill_entry(const struct memfile *file, struct fuse_entry_param *e)
 {
 	memset(e, 0, sizeof(*e));
@@ -127,12 +135,6 @@ static void fill_entry(const struct memfile *file, struct fuse_entry_param *e)
 	e->attr = file->attr;
 	e->attr_timeout = ATTR_SECONDS;
 	e->entry_timeout = ATTR_SECONDS;
-}
-
-static void fill_open(struct memfs *fs, struct fuse_file_info *fi)
-{
-	fi->keep_cache = fs->keep_cache;
-	fi->direct_io = fs->direct_io;
 }
 
 static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -228,7 +230,6 @@ static void do_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 		return;
 	}
 	fill_entry(file, &e);
-	fill_open(fs, fi);
 	fuse_reply_create(req, &e, fi);
 }
 
@@ -243,7 +244,6 @@ static void do_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	}
 	if (fi->flags & O_TRUNC)
 		memfs_resize(file, 0);
-	fill_open(fs, fi);
 	fuse_reply_open(req, fi);
 }
 
@@ -317,6 +317,38 @@ static void do_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off,
 	fuse_reply_err(req, -err);
 }
 
+static void do_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t off_in,
+			       struct fuse_file_info *fi_in, fuse_ino_t to,
+			       off_t off_out, struct fuse_file_info *fi_out,
+			       size_t len, int flags)
+{
+	struct memfs *fs = req_memfs(req);
+	struct memfile *src = node_file(fs, from);
+	struct memfile *dst = node_file(fs, to);
+	int err = src && dst ? 0 : ENOENT;
+	char *copy;
+
+	(void)fi_in;
+	(void)fi_out;
+	(void)flags;
+	if (err || off_in >= src->attr.st_size) {
+		err ? fuse_reply_err(req, err) : fuse_reply_write(req, 0);
+		return;
+	}
+	if (len > (size_t)(src->attr.st_size - off_in))
+		len = src->attr.st_size - off_in;
+	copy = malloc(len + 1);
+	if (!copy)
+		abort();
+	memfs_load(src, off_in, copy, len);
+	err = memfs_store(dst, off_out, copy, len);
+	free(copy);
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_write(req, len);
+}
+
 static void do_init(void *userdata, struct fuse_conn_info *conn)
 {
 	server_init_conn(userdata, conn);
@@ -335,4 +367,5 @@ const struct fuse_lowlevel_ops memfs_ops = {
 	.flush		= do_flush,
 	.fsync		= do_fsync,
 	.fallocate	= do_fallocate,
+	.copy_file_range = do_copy_file_range,
 };

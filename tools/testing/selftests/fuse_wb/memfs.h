@@ -4,7 +4,6 @@
 #ifndef FUSE_WB_MEMFS_H
 #define FUSE_WB_MEMFS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 #include <linux/types.h>
@@ -30,13 +29,9 @@ struct memfile {
 /**
  * struct memfs - the file system; the server's lock covers it
  * @files: its files
- * @keep_cache: answer OPEN with FOPEN_KEEP_CACHE
- * @direct_io: answer OPEN with FOPEN_DIRECT_IO
  */
 struct memfs {
 	struct memfile files[MEMFS_FILES];
-	bool keep_cache;
-	bool direct_io;
 };
 
 extern const struct fuse_lowlevel_ops memfs_ops;
@@ -48,6 +43,8 @@ int memfs_resize(struct memfile *file, __u64 size);
 int memfs_store(struct memfile *file, __u64 off, const void *data, size_t len);
 
 struct memfile *memfs_find(struct memfs *fs, const char *name);
+size_t memfs_load_node(struct memfs *fs, __u64 node, __u64 off, void *buf,
+		       size_t len);
 size_t memfs_load(const struct memfile *file, __u64 off, void *buf, size_t len);
 
 #endif

@@ -57,6 +57,10 @@ const char *req_name(__u32 opcode)
 		return opcode_names[opcode];
 	if (!opcode)
 		return "any";
+	if (opcode == REQ_RAW)
+		return "RAW";
+	if (opcode >= REQ_NOTIFY)
+		return "NOTIFY";
 	snprintf(number, sizeof(number), "opcode %u", opcode);
 	return number;
 }
@@ -101,6 +105,18 @@ int req_matches(const struct req_match *m, const struct req *req)
 	       end > m->start && (!m->end || req->off < m->end);
 }
 
+/* Is the request of entry @i answered before entry @end? */
+static bool answered_before(struct reqlog *log, __u32 i, __u32 end)
+{
+	__u64 unique = log->ev[i].req.unique;
+
+	while (++i < end)
+		if (log->ev[i].step == REQ_REPLIED &&
+		    log->ev[i].req.unique == unique)
+			return true;
+	return false;
+}
+
 /* Has the request of entry @i an answer, or is it of the kind without one? */
 static bool answered(struct reqlog *log, __u32 nr, __u32 i)
 {
@@ -112,11 +128,7 @@ static bool answered(struct reqlog *log, __u32 nr, __u32 i)
 	case FUSE_INTERRUPT:
 		return true;
 	}
-	while (++i < nr)
-		if (log->ev[i].step == REQ_REPLIED &&
-		    log->ev[i].req.unique == req->unique)
-			return true;
-	return false;
+	return answered_before(log, i, nr);
 }
 
 static void print_event(struct reqlog *log, __u32 nr, __u32 i, FILE *out)
@@ -132,6 +144,7 @@ static void print_event(struct reqlog *log, __u32 nr, __u32 i, FILE *out)
 	case FUSE_READ:
 	case FUSE_WRITE:
 	case FUSE_FALLOCATE:
+	case FUSE_COPY_FILE_RANGE:
 		fprintf(out, " bytes %llu to %llu", req->off,
 			req->off + req->size);
 	}
@@ -221,6 +234,33 @@ long reqlog_bytes(struct reqlog *log, const struct req_match *m,
 		if (log->ev[i].step == step && req_matches(m, &log->ev[i].req))
 			bytes += log->ev[i].req.size;
 	return bytes;
+}
+
+static bool same_page(const struct req *a, const struct req *b, __u64 page)
+{
+	return a->node == b->node && a->size && b->size &&
+	       a->off / page <= (b->off + b->size - 1) / page &&
+	       b->off / page <= (a->off + a->size - 1) / page;
+}
+
+int reqlog_overlap(struct reqlog *log, __u64 page)
+{
+	__u32 nr = word_get(&log->nr);
+	__u32 i, j;
+
+	for (i = 0; i < nr; i++) {
+		const struct req *req = &log->ev[i].req;
+
+		if (log->ev[i].step != REQ_ARRIVED || req->opcode != FUSE_WRITE)
+			continue;
+		for (j = 0; j < i; j++)
+			if (log->ev[j].step == REQ_ARRIVED &&
+			    log->ev[j].req.opcode == FUSE_WRITE &&
+			    same_page(req, &log->ev[j].req, page) &&
+			    !answered_before(log, j, i))
+				return i + 1;
+	}
+	return 0;
 }
 
 static void print_awaited(struct reqlog *log, const struct req_match *m,

@@ -19,6 +19,14 @@
 
 #define REQLOG_MAX	16384
 
+/*
+ * Opcodes of what is no reply to a request: a notification, to which its enum
+ * fuse_notify_code is added, and bytes that the test made itself.  The log has
+ * them as replied, at the time when the kernel had dealt with them.
+ */
+#define REQ_NOTIFY	0x1000
+#define REQ_RAW		0x2000
+
 enum req_step {
 	REQ_ARRIVED,
 	/*
@@ -100,6 +108,8 @@ void reqlog_free(struct reqlog *log);
 void reqlog_add(struct reqlog *log, const struct req_event *ev);
 void reqlog_dump(struct reqlog *log, FILE *out);
 
+/* What the log has to know of the request in @buf. */
+void req_parse(const void *buf, struct req *req);
 int req_matches(const struct req_match *m, const struct req *req);
 const char *req_name(__u32 opcode);
 
@@ -138,5 +148,17 @@ int reqlog_wait(struct reqlog *log, const struct req_match *m,
 /* The same, until such entries add up to @bytes.  Return: 0, -1 on expiry. */
 int reqlog_wait_bytes(struct reqlog *log, const struct req_match *m,
 		      enum req_step step, long bytes);
+
+/**
+ * reqlog_overlap() - were there two WRITEs for one page at a time?
+ * @log: the log
+ * @page: bytes in a page
+ *
+ * A WRITE is in flight from its arrival to the reply.
+ *
+ * Return: the sequence number of the first WRITE that arrived while another one
+ * that touches the same page of the same node was in flight; 0: there is none.
+ */
+int reqlog_overlap(struct reqlog *log, __u64 page);
 
 #endif

@@ -6,9 +6,9 @@
  *    /dev/fuse --request--> request loop --arrived--> log <------ reads
  *                                | matches a rule?
  *                                |-- hold --> kept, loop goes on
- *                                |-- errno -> answered with it
+ *                                |-- more: see rules.h
  *                                '-- none --> libfuse --> memfs handler
- *                           control thread <--hold, release, ...- commands
+ *             control thread (command.c) <--hold, release, ...- commands
  *
  * A held request is kept as the bytes that came from the kernel, and given to
  * libfuse when it is released: until then the file system has not seen it.
@@ -19,6 +19,7 @@
  * another thread may have read the latter from /dev/fuse by then.  The price:
  * what came in while a reply was under way is logged after it.  A test that
  * claims "X was not sent before the reply" needs a fence before the release.
+ * The lock is dropped while a rule delays a request or notifies the kernel.
  */
 
 #define FUSE_USE_VERSION 314
@@ -32,50 +33,14 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
-#include <fuse_lowlevel.h>
 
-#include "control.h"
-#include "memfs.h"
+#include "amend.h"
+#include "engine.h"
 #include "proc.h"
-#include "server.h"
 
-#define RULES_MAX 16
-
-/* err is 0 for a rule that holds. */
-struct rule {
-	struct req_match match;
-	int err;
-};
-
-struct held {
-	struct held *next;
-	struct fuse_buf buf;
-	struct req req;
-};
-
-/* The reply that the request in hand got, as srv_writev() saw it pass. */
-struct reply {
-	bool given;
-	int err;
-	int refused;
-};
-
-/* Everything below @lock is covered by it; @log's writing too. */
-struct server {
-	const struct server_opts *opts;
-	struct fuse_session *se;
-	struct reqlog *log;
-	int dev_fd;
-	int ctl_fd;
-
-	pthread_mutex_t lock;
-	struct memfs fs;
-	struct rule rules[RULES_MAX];
-	int nr_rules;
-	struct held *held;
-	struct reply reply;
-};
+#define THREADS_MAX 8
 
 /*
  * libfuse's own would draw in its high-level half, and that dlopen(), of which
@@ -99,12 +64,14 @@ void server_init_conn(struct server *srv, struct fuse_conn_info *conn)
 
 	/*
 	 * Nothing that libfuse would choose by itself: FUSE_CAP_AUTO_INVAL_DATA
-	 * would drop cached pages behind a test's back, and splice would make
-	 * a request's bytes unreadable for the log.
+	 * would drop cached pages behind a test's back, and its splicing would
+	 * make a request's bytes unreadable for the log: see devio.h.
 	 */
 	conn->want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS;
 	if (opts->writeback_cache)
 		conn->want |= FUSE_CAP_WRITEBACK_CACHE;
+	if (opts->async_dio)
+		conn->want |= FUSE_CAP_ASYNC_DIO;
 	if (opts->max_write)
 		conn->max_write = opts->max_write;
 	if (opts->max_background)
@@ -113,57 +80,6 @@ void server_init_conn(struct server *srv, struct fuse_conn_info *conn)
 		conn->congestion_threshold = opts->congestion;
 	if (opts->max_readahead)
 		conn->max_readahead = opts->max_readahead;
-}
-
-static void parse_request(const void *buf, struct req *req)
-{
-	const struct fuse_in_header *in = buf;
-	const void *arg = in + 1;
-
-	memset(req, 0, sizeof(*req));
-	req->opcode = in->opcode;
-	req->unique = in->unique;
-	req->node = in->nodeid;
-
-	switch (in->opcode) {
-	case FUSE_READ: {
-		const struct fuse_read_in *rd = arg;
-
-		req->off = rd->offset;
-		req->size = rd->size;
-		break;
-	}
-	case FUSE_WRITE: {
-		const struct fuse_write_in *wr = arg;
-
-		req->off = wr->offset;
-		req->size = wr->size;
-		req->flags = wr->write_flags;
-		break;
-	}
-	case FUSE_FALLOCATE: {
-		const struct fuse_fallocate_in *fa = arg;
-
-		req->off = fa->offset;
-		req->size = fa->length;
-		req->flags = fa->mode;
-		break;
-	}
-	case FUSE_SETATTR: {
-		const struct fuse_setattr_in *sa = arg;
-
-		req->flags = sa->valid;
-		if (sa->valid & FATTR_SIZE)
-			req->off = sa->size;
-		break;
-	}
-	case FUSE_FSYNC: {
-		const struct fuse_fsync_in *fs = arg;
-
-		req->flags = fs->fsync_flags;
-		break;
-	}
-	}
 }
 
 static void log_arrived(struct server *srv, const struct req *req)
@@ -189,24 +105,73 @@ static void log_replied(struct server *srv, const struct req *req)
 /* libfuse reads requests with this. */
 static ssize_t srv_read(int fd, void *buf, size_t len, void *userdata)
 {
-	(void)userdata;
-	return read(fd, buf, len);
+	struct server *srv = userdata;
+
+	(void)fd;
+	return devio_read(&srv->io, buf, len);
 }
 
-/* libfuse writes every reply with this, also those it makes by itself. */
+/* What the options and the rule make of the reply to the request in hand. */
+static void amend_reply(struct server *srv, struct iovec *iov, int count)
+{
+	const struct rule *rule = srv->reply.rule;
+	bool resize = rule && rule->act == RULE_SIZE;
+
+	switch (srv->reply.req ? srv->reply.req->opcode : 0) {
+	case FUSE_INIT:
+		amend_init(iov, count, srv->opts->init_flags,
+			   srv->opts->max_pages);
+		break;
+	case FUSE_OPEN:
+	case FUSE_CREATE:
+		amend_open(iov, count, srv->open_flags);
+		break;
+	case FUSE_READ:
+		if (resize)
+			amend_read(iov, count, rule->arg);
+		break;
+	case FUSE_WRITE:
+		if (resize)
+			amend_write(iov, count, rule->arg);
+		break;
+	}
+}
+
+void server_log_message(struct server *srv, __u32 opcode, __u64 unique, int err)
+{
+	struct req_event ev = {
+		.req = { .opcode = opcode, .unique = unique },
+		.step = REQ_REPLIED,
+		.refused = err,
+	};
+
+	pthread_mutex_lock(&srv->lock);
+	reqlog_add(srv->log, &ev);
+	pthread_mutex_unlock(&srv->lock);
+}
+
+/*
+ * libfuse writes every reply with this, also those it makes by itself, with
+ * the lock held; and every notification, without.
+ */
 static ssize_t srv_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	const struct fuse_out_header *out = iov[0].iov_base;
 	struct server *srv = userdata;
 	ssize_t ret;
 
-	ret = writev(fd, iov, count);
-	/* A notification has no request that it answers. */
-	if (out->unique) {
-		srv->reply.given = true;
-		srv->reply.err = -out->error;
-		srv->reply.refused = ret < 0 ? errno : 0;
+	(void)fd;
+	if (!out->unique) {
+		ret = devio_writev(&srv->io, iov, count);
+		server_log_message(srv, REQ_NOTIFY + out->error, 0,
+				   ret < 0 ? errno : 0);
+		return ret;
 	}
+	amend_reply(srv, iov, count);
+	ret = devio_writev(&srv->io, iov, count);
+	srv->reply.given = true;
+	srv->reply.err = -out->error;
+	srv->reply.refused = ret < 0 ? errno : 0;
 	return ret;
 }
 
@@ -219,38 +184,80 @@ static void reply_errno(struct server *srv, const struct req *req, int err)
 	};
 	struct iovec iov = { .iov_base = &out, .iov_len = sizeof(out) };
 
-	srv_writev(srv->dev_fd, &iov, 1, srv);
+	srv_writev(srv->io.fd, &iov, 1, srv);
 }
 
-/* The newest rule that matches @req, or NULL. */
-static const struct rule *find_rule(struct server *srv, const struct req *req,
-				    bool may_hold)
+/* Called without the lock: the kernel may ask for a WRITE first. */
+static void notify_store(struct server *srv, const struct req *req)
 {
-	int i;
+	struct fuse_bufvec vec = FUSE_BUFVEC_INIT(req->size);
 
-	for (i = srv->nr_rules - 1; i >= 0; i--)
-		if ((may_hold || srv->rules[i].err) &&
-		    req_matches(&srv->rules[i].match, req))
-			return &srv->rules[i];
-	return NULL;
+	vec.buf[0].mem = calloc(1, req->size + 1);
+	if (!vec.buf[0].mem)
+		abort();
+	pthread_mutex_lock(&srv->lock);
+	memfs_load_node(&srv->fs, req->node, req->off, vec.buf[0].mem,
+			req->size);
+	pthread_mutex_unlock(&srv->lock);
+	fuse_lowlevel_notify_store(srv->se, req->node, req->off, &vec, 0);
+	free(vec.buf[0].mem);
 }
 
-/* Carry out a request, or refuse it as @rule says, and log the reply. */
+/* What a rule wants done first, with the lock dropped. */
+static void do_before(struct server *srv, const struct req *req,
+		      const struct rule *rule)
+{
+	struct timespec ts = {
+		.tv_sec = rule->arg / 1000000,
+		.tv_nsec = rule->arg % 1000000 * 1000,
+	};
+	enum rule_act act = rule->act;
+
+	pthread_mutex_unlock(&srv->lock);
+	switch (act) {
+	case RULE_DELAY:
+		nanosleep(&ts, NULL);
+		break;
+	case RULE_DIE:
+		raise(SIGKILL);
+		break;
+	case RULE_INVAL:
+		fuse_lowlevel_notify_inval_inode(srv->se, req->node, 0, 0);
+		break;
+	case RULE_STORE:
+		notify_store(srv, req);
+		break;
+	default:
+		break;
+	}
+	pthread_mutex_lock(&srv->lock);
+}
+
+/* Carry out a request, or do with it as @rule says, and log the reply. */
 static void handle_request(struct server *srv, const struct fuse_buf *buf,
 			   const struct req *req, const struct rule *rule)
 {
-	memset(&srv->reply, 0, sizeof(srv->reply));
+	/* Rules may come and go while the lock is dropped. */
+	struct rule own;
+
 	/*
 	 * libfuse cannot see held requests, and would answer an interrupt of
 	 * one with EAGAIN, on which the kernel sends it again at once.
 	 */
 	if (req->opcode == FUSE_INTERRUPT)
 		return;
-	if (rule)
-		reply_errno(srv, req, rule->err);
+	if (rule) {
+		own = *rule;
+		rule = &own;
+		do_before(srv, req, rule);
+	}
+	srv->reply = (struct reply){ .req = req, .rule = rule };
+	if (rule && rule->act == RULE_ERRNO)
+		reply_errno(srv, req, rule->arg);
 	else
 		fuse_session_process_buf(srv->se, buf);
 	log_replied(srv, req);
+	srv->reply = (struct reply){ };
 }
 
 /* Keep the request; its bytes in @buf now belong to the list. */
@@ -271,31 +278,27 @@ static void keep_request(struct server *srv, struct fuse_buf *buf,
 	*tail = h;
 }
 
-static unsigned int release_requests(struct server *srv, unsigned int nr)
+unsigned int server_release_held(struct server *srv, unsigned int nr)
 {
 	unsigned int done;
-	int i, kept = 0;
 
-	if (!nr) {
-		for (i = 0; i < srv->nr_rules; i++)
-			if (srv->rules[i].err)
-				srv->rules[kept++] = srv->rules[i];
-		srv->nr_rules = kept;
-	}
+	if (!nr)
+		rules_drop_holds(&srv->rules);
 	for (done = 0; srv->held && (!nr || done < nr); done++) {
 		struct held *h = srv->held;
 
 		srv->held = h->next;
 		handle_request(srv, &h->buf, &h->req,
-			       find_rule(srv, &h->req, false));
+			       rules_find(&srv->rules, &h->req, false));
 		free(h->buf.mem);
 		free(h);
 	}
 	return done;
 }
 
-static int request_loop(struct server *srv)
+static void *request_loop(void *arg)
 {
+	struct server *srv = arg;
 	struct fuse_buf buf = {};
 
 	while (!fuse_session_exited(srv->se)) {
@@ -307,104 +310,41 @@ static int request_loop(struct server *srv)
 			continue;
 		/* 0: unmounted or aborted */
 		if (len <= 0)
-			return len;
+			return len ? srv : NULL;
 
 		pthread_mutex_lock(&srv->lock);
-		parse_request(buf.mem, &req);
+		req_parse(buf.mem, &req);
 		log_arrived(srv, &req);
-		rule = find_rule(srv, &req, true);
-		if (rule && !rule->err)
+		rule = rules_find(&srv->rules, &req, true);
+		if (rule && rule->act == RULE_HOLD)
 			keep_request(srv, &buf, &req);
 		else
 			handle_request(srv, &buf, &req, rule);
 		pthread_mutex_unlock(&srv->lock);
 	}
-	return 0;
+	return NULL;
 }
 
-static int add_rule(struct server *srv, const struct ctl_msg *msg)
+/* Return: 0 when the connection has ended, 1 when a thread has failed. */
+static int serve(struct server *srv)
 {
-	struct rule *rule = &srv->rules[srv->nr_rules];
+	unsigned int more = srv->opts->threads ? srv->opts->threads - 1 : 0;
+	pthread_t thread[THREADS_MAX];
+	void *failed, *ret;
+	unsigned int i;
 
-	if (srv->nr_rules == RULES_MAX)
-		return -ENOSPC;
-	rule->match = msg->match;
-	rule->err = msg->err;
-	srv->nr_rules++;
-	return 0;
-}
-
-static int put_data(struct server *srv, const struct ctl_msg *msg)
-{
-	struct memfile *file = memfs_find(&srv->fs, msg->name);
-	int err;
-
-	if (!file) {
-		err = memfs_make(&srv->fs, msg->name, 0644, &file);
-		if (err)
-			return err;
+	if (more > THREADS_MAX)
+		return 1;
+	for (i = 0; i < more; i++)
+		if (pthread_create(&thread[i], NULL, request_loop, srv))
+			return 1;
+	failed = request_loop(srv);
+	for (i = 0; i < more; i++) {
+		pthread_join(thread[i], &ret);
+		if (ret)
+			failed = ret;
 	}
-	return memfs_store(file, msg->off, msg->data, msg->len);
-}
-
-/* Obey one command and make its answer of it. */
-static void obey(struct server *srv, struct ctl_msg *msg)
-{
-	struct memfile *file = memfs_find(&srv->fs, msg->name);
-	int err = 0;
-
-	switch (msg->op) {
-	case CTL_RULE:
-		err = add_rule(srv, msg);
-		break;
-	case CTL_DROP_RULES:
-		srv->nr_rules = 0;
-		break;
-	case CTL_RELEASE:
-		msg->count = release_requests(srv, msg->count);
-		break;
-	case CTL_PUT:
-		err = put_data(srv, msg);
-		msg->len = 0;
-		break;
-	case CTL_GET:
-		if (msg->len > CTL_DATA_MAX)
-			msg->len = CTL_DATA_MAX;
-		msg->len = file ? memfs_load(file, msg->off, msg->data,
-					     msg->len) : 0;
-		err = file ? 0 : -ENOENT;
-		break;
-	case CTL_SIZE:
-		msg->count = file ? file->attr.st_size : 0;
-		err = file ? 0 : -ENOENT;
-		break;
-	case CTL_QUIT:
-		break;
-	default:
-		err = -EINVAL;
-	}
-	msg->err = -err;
-}
-
-static void *control_loop(void *arg)
-{
-	static struct ctl_msg msg;
-	struct server *srv = arg;
-	enum ctl_op op = CTL_RULE;
-
-	while (op != CTL_QUIT &&
-	       recv(srv->ctl_fd, &msg, sizeof(msg), 0) >= (ssize_t)CTL_HEAD) {
-		op = msg.op;
-		pthread_mutex_lock(&srv->lock);
-		obey(srv, &msg);
-		pthread_mutex_unlock(&srv->lock);
-		if (send(srv->ctl_fd, &msg,
-			 CTL_HEAD + (op == CTL_GET ? msg.len : 0),
-			 MSG_NOSIGNAL) < 0)
-			break;
-	}
-	/* The test is gone or wants no more: end with both threads. */
-	_exit(0);
+	return !!failed;
 }
 
 static void log_line(enum fuse_log_level level, const char *fmt, va_list ap)
@@ -424,17 +364,16 @@ static int server_run(struct server *srv)
 	pthread_t control;
 
 	fuse_set_log_func(log_line);
-	srv->fs.keep_cache = srv->opts->keep_cache;
-	srv->fs.direct_io = srv->opts->direct_io;
+	srv->open_flags = srv->opts->open_flags;
 	if (fuse_opt_add_arg(&args, "fuse_wb"))
 		return 1;
 	srv->se = fuse_session_new(&args, &memfs_ops, sizeof(memfs_ops), srv);
 	/* This stands for fuse_session_mount(): the test has mounted. */
-	if (!srv->se || fuse_session_custom_io(srv->se, &io, srv->dev_fd))
+	if (!srv->se || fuse_session_custom_io(srv->se, &io, srv->io.fd))
 		return 1;
-	if (pthread_create(&control, NULL, control_loop, srv))
+	if (pthread_create(&control, NULL, server_obey, srv))
 		return 1;
-	if (request_loop(srv))
+	if (serve(srv))
 		return 1;
 	/* The connection is gone, but the files can still be asked for. */
 	pthread_join(control, NULL);
@@ -466,7 +405,9 @@ pid_t server_start(const struct server_opts *opts, int dev_fd,
 		_exit(1);
 	srv.opts = opts;
 	srv.log = log;
-	srv.dev_fd = dev_fd;
+	srv.io.fd = dev_fd;
+	srv.io.splice_in = opts->splice_in;
+	srv.io.splice_out = opts->splice_out;
 	srv.ctl_fd = sv[1];
 	pthread_mutex_init(&srv.lock, NULL);
 	/* The guard must see the test's end, so keep no other descriptor. */

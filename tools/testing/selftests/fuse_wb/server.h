@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <sys/types.h>
+#include <linux/types.h>
 
 #include "reqlog.h"
 
@@ -20,8 +21,14 @@ struct server;
  * struct server_opts - how the server answers INIT and OPEN
  * @writeback_cache: ask for the writeback cache; a kernel that does not offer
  *		     it makes the server end, which the test sees
- * @keep_cache: answer OPEN with FOPEN_KEEP_CACHE
- * @direct_io: answer OPEN with FOPEN_DIRECT_IO
+ * @async_dio: ask for asynchronous direct I/O
+ * @splice_in: read requests by splice(2)
+ * @splice_out: write replies by splice(2)
+ * @threads: that serve requests; 0: one
+ * @open_flags: FOPEN_* flags of the replies to OPEN and CREATE, until
+ *		server_open_flags() of control.h says otherwise
+ * @init_flags: FUSE_* flags of the reply to INIT that libfuse does not know
+ * @max_pages: pages in one request at most, when libfuse's choice will not do
  * @max_write: bytes in one WRITE at most; libfuse makes max_pages of it too.
  *	       0: as much as libfuse allows
  * @max_background: requests in the background at a time; 0: kernel's default
@@ -30,8 +37,13 @@ struct server;
  */
 struct server_opts {
 	bool writeback_cache;
-	bool keep_cache;
-	bool direct_io;
+	bool async_dio;
+	bool splice_in;
+	bool splice_out;
+	unsigned int threads;
+	__u32 open_flags;
+	__u64 init_flags;
+	unsigned int max_pages;
 	unsigned int max_write;
 	unsigned int max_background;
 	unsigned int congestion;

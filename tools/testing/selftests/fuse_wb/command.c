@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The server's end of the control channel, see control.h. */
+
+#define FUSE_USE_VERSION 314
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "engine.h"
+
+static int put_data(struct server *srv, const struct ctl_msg *msg)
+{
+	struct memfile *file = memfs_find(&srv->fs, msg->name);
+	int err;
+
+	if (!file) {
+		err = memfs_make(&srv->fs, msg->name, 0644, &file);
+		if (err)
+			return err;
+	}
+	return memfs_store(file, msg->off, msg->data, msg->len);
+}
+
+/* Obey one command and make its answer of it. */
+static void obey(struct server *srv, struct ctl_msg *msg)
+{
+	struct memfile *file = memfs_find(&srv->fs, msg->name);
+	int err = 0;
+
+	switch (msg->op) {
+	case CTL_RULE:
+		err = rules_add(&srv->rules, &msg->rule);
+		break;
+	case CTL_DROP_RULES:
+		srv->rules.nr = 0;
+		break;
+	case CTL_RELEASE:
+		msg->count = server_release_held(srv, msg->count);
+		break;
+	case CTL_PUT:
+		err = put_data(srv, msg);
+		msg->len = 0;
+		break;
+	case CTL_GET:
+		if (msg->len > CTL_DATA_MAX)
+			msg->len = CTL_DATA_MAX;
+		msg->len = file ? memfs_load(file, msg->off, msg->data,
+					     msg->len) : 0;
+		err = file ? 0 : -ENOENT;
+		break;
+	case CTL_SIZE:
+		msg->count = file ? file->attr.st_size : 0;
+		err = file ? 0 : -ENOENT;
+		break;
+	case CTL_OPEN_FLAGS:
+		srv->open_flags = msg->count;
+		break;
+	case CTL_QUIT:
+		break;
+	default:
+		err = -EINVAL;
+	}
+	msg->err = -err;
+}
+
+/* Without the lock: the kernel may ask for something before it returns. */
+static void send_raw(struct server *srv, struct ctl_msg *msg)
+{
+	struct iovec iov = { .iov_base = msg->data, .iov_len = msg->len };
+	const struct fuse_out_header *out = iov.iov_base;
+	__u64 unique = msg->len < sizeof(*out) ? 0 : out->unique;
+
+	msg->count = devio_writev(&srv->io, &iov, 1) < 0 ? errno : 0;
+	server_log_message(srv, REQ_RAW, unique, msg->count);
+	msg->err = 0;
+}
+
+void *server_obey(void *arg)
+{
+	static struct ctl_msg msg;
+	struct server *srv = arg;
+	enum ctl_op op = CTL_RULE;
+
+	while (op != CTL_QUIT &&
+	       recv(srv->ctl_fd, &msg, sizeof(msg), 0) >= (ssize_t)CTL_HEAD) {
+		op = msg.op;
+		if (op == CTL_RAW) {
+			send_raw(srv, &msg);
+		} else {
+			pthread_mutex_lock(&srv->lock);
+			obey(srv, &msg);
+			pthread_mutex_unlock(&srv->lock);
+		}
+		if (send(srv->ctl_fd, &msg,
+			 CTL_HEAD + (op == CTL_GET ? msg.len : 0),
+			 MSG_NOSIGNAL) < 0)
+			break;
+	}
+	/* The test is gone or wants no more: end with both threads. */
+	_exit(0);
+}

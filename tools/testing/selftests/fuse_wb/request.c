@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+/* From the bytes of a request to what the log says of it, see reqlog.h. */
+
+#include <string.h>
+
+#include "reqlog.h"
+
+void req_parse(const void *buf, struct req *req)
+{
+	const struct fuse_in_header *in = buf;
+	const void *arg = in + 1;
+
+	memset(req, 0, sizeof(*req));
+	req->opcode = in->opcode;
+	req->unique = in->unique;
+	req->node = in->nodeid;
+
+	switch (in->opcode) {
+	case FUSE_READ: {
+		const struct fuse_read_in *rd = arg;
+
+		req->off = rd->offset;
+		req->size = rd->size;
+		break;
+	}
+	case FUSE_WRITE: {
+		const struct fuse_write_in *wr = arg;
+
+		req->off = wr->offset;
+		req->size = wr->size;
+		req->flags = wr->write_flags;
+		break;
+	}
+	case FUSE_FALLOCATE: {
+		const struct fuse_fallocate_in *fa = arg;
+
+		req->off = fa->offset;
+		req->size = fa->length;
+		req->flags = fa->mode;
+		break;
+	}
+	case FUSE_COPY_FILE_RANGE: {
+		const struct fuse_copy_file_range_in *cp = arg;
+
+		req->node = cp->nodeid_out;
+		req->off = cp->off_out;
+		req->size = cp->len;
+		break;
+	}
+	case FUSE_SETATTR: {
+		const struct fuse_setattr_in *sa = arg;
+
+		req->flags = sa->valid;
+		if (sa->valid & FATTR_SIZE)
+			req->off = sa->size;
+		break;
+	}
+	case FUSE_FSYNC: {
+		const struct fuse_fsync_in *fs = arg;
+
+		req->flags = fs->fsync_flags;
+		break;
+	}
+	}
+}
