@@ -7,7 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "call.h"
@@ -20,14 +24,39 @@ static long do_close(const struct call_arg *arg)
 	return close(arg->fd);
 }
 
+static long do_fallocate(const struct call_arg *arg)
+{
+	return fallocate(arg->fd, arg->flags, arg->off, arg->len);
+}
+
+static long do_fdatasync(const struct call_arg *arg)
+{
+	return fdatasync(arg->fd);
+}
+
 static long do_fsync(const struct call_arg *arg)
 {
 	return fsync(arg->fd);
 }
 
+static long do_ftruncate(const struct call_arg *arg)
+{
+	return ftruncate(arg->fd, arg->len);
+}
+
+static long do_msync(const struct call_arg *arg)
+{
+	return msync(arg->buf, arg->len, MS_SYNC);
+}
+
 static long do_pread(const struct call_arg *arg)
 {
 	return pread(arg->fd, arg->buf, arg->len, arg->off);
+}
+
+static long do_pwrite(const struct call_arg *arg)
+{
+	return pwrite(arg->fd, arg->buf, arg->len, arg->off);
 }
 
 static long do_read_all(const struct call_arg *arg)
@@ -49,6 +78,19 @@ static long do_read_all(const struct call_arg *arg)
 	return done;
 }
 
+static long do_stat(const struct call_arg *arg)
+{
+	struct stat st;
+
+	return stat(arg->buf, &st);
+}
+
+static long do_store(const struct call_arg *arg)
+{
+	memcpy(arg->to, arg->buf, arg->len);
+	return 0;
+}
+
 static long do_sync(const struct call_arg *arg)
 {
 	(void)arg;
@@ -61,20 +103,56 @@ static long do_sync_file_range(const struct call_arg *arg)
 	return sync_file_range(arg->fd, arg->off, arg->len, arg->flags);
 }
 
+static long do_syncfs(const struct call_arg *arg)
+{
+	return syncfs(arg->fd);
+}
+
+static long do_umount(const struct call_arg *arg)
+{
+	return umount2(arg->buf, arg->flags);
+}
+
+static long do_waitpid(const struct call_arg *arg)
+{
+	int status = 0;
+
+	return waitpid(arg->fd, &status, 0) == arg->fd ? status : -1;
+}
+
 static long do_write(const struct call_arg *arg)
 {
 	return write(arg->fd, arg->buf, arg->len);
 }
 
 const struct call_op call_close = { "close", SYS_close, do_close };
+const struct call_op call_fallocate = {
+	"fallocate", SYS_fallocate, do_fallocate
+};
+
+const struct call_op call_fdatasync = {
+	"fdatasync", SYS_fdatasync, do_fdatasync
+};
+
 const struct call_op call_fsync = { "fsync", SYS_fsync, do_fsync };
+const struct call_op call_ftruncate = {
+	"ftruncate", SYS_ftruncate, do_ftruncate
+};
+
+const struct call_op call_msync = { "msync", SYS_msync, do_msync };
 const struct call_op call_pread = { "pread", SYS_pread64, do_pread };
+const struct call_op call_pwrite = { "pwrite", SYS_pwrite64, do_pwrite };
 const struct call_op call_read_all = { "read", SYS_read, do_read_all };
+const struct call_op call_stat = { "stat", SYS_newfstatat, do_stat };
+const struct call_op call_store = { "a store to memory", -1, do_store };
 const struct call_op call_sync = { "sync", SYS_sync, do_sync };
 const struct call_op call_sync_file_range = {
 	"sync_file_range", SYS_sync_file_range, do_sync_file_range
 };
 
+const struct call_op call_syncfs = { "syncfs", SYS_syncfs, do_syncfs };
+const struct call_op call_umount = { "umount2", SYS_umount2, do_umount };
+const struct call_op call_waitpid = { "waitpid", SYS_wait4, do_waitpid };
 const struct call_op call_write = { "write", SYS_write, do_write };
 
 static void *call_thread(void *arg)

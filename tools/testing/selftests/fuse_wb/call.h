@@ -24,6 +24,7 @@ struct call_arg {
 	off_t off;
 	size_t len;
 	void *buf;
+	void *to;
 	unsigned int flags;
 };
 
@@ -40,12 +41,29 @@ struct call_op {
 };
 
 extern const struct call_op call_close;
+extern const struct call_op call_fdatasync;
+/* fallocate(2), with its mode as @flags */
+extern const struct call_op call_fallocate;
 extern const struct call_op call_fsync;
+/* ftruncate(2) to @len */
+extern const struct call_op call_ftruncate;
+/* msync(2) of @len bytes at @buf, with MS_SYNC */
+extern const struct call_op call_msync;
 extern const struct call_op call_pread;
+extern const struct call_op call_pwrite;
 /* read(2) until the file ends or @len bytes are there; the sum */
 extern const struct call_op call_read_all;
+/* stat(2) of the path at @buf */
+extern const struct call_op call_stat;
+/* no system call: @len bytes from @buf into memory at @to */
+extern const struct call_op call_store;
 extern const struct call_op call_sync;
 extern const struct call_op call_sync_file_range;
+extern const struct call_op call_syncfs;
+/* umount2(2) of the path at @buf, with @flags */
+extern const struct call_op call_umount;
+/* waitpid(2) for the child with the pid @fd; returns its wait status */
+extern const struct call_op call_waitpid;
 extern const struct call_op call_write;
 
 /* int, not the enum, where it is returned: what tests compare is signed. */

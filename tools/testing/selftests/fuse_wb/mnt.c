@@ -17,6 +17,7 @@
 #include "control.h"
 #include "mnt.h"
 #include "proc.h"
+#include "wait.h"
 
 #define FUSECTL_DIR	"/sys/fs/fuse/connections"
 #define FUSECTL_MAGIC	0x65735543
@@ -264,6 +265,40 @@ int count_req(struct mnt *m, __u32 opcode, enum req_step step)
 	const struct req_match match = { .opcode = opcode };
 
 	return reqlog_count(m->log, &match, step);
+}
+
+int start_writeback(struct mnt *m, int fd)
+{
+	return mnt_run(m, &call_sync_file_range, (struct call_arg){
+		.fd = fd, .flags = SYNC_FILE_RANGE_WRITE });
+}
+
+int server_freeze(struct mnt *m)
+{
+	__u64 deadline = wait_deadline();
+	siginfo_t info = {};
+
+	if (kill(m->server, SIGSTOP))
+		return failed("stopping the server");
+	/* It has stopped when every thread of it has. */
+	while (!waitid(P_PID, m->server, &info, WSTOPPED | WNOHANG)) {
+		if (info.si_pid)
+			return 0;
+		if (now_usec() >= deadline) {
+			fprintf(stderr, "# the server did not stop within %d s\n",
+				WAIT_SECONDS);
+			process_print(stderr, m->server);
+			reqlog_dump(m->log, stderr);
+			return -1;
+		}
+		sched_yield();
+	}
+	return failed("waiting for the server to stop");
+}
+
+int server_thaw(struct mnt *m)
+{
+	return kill(m->server, SIGCONT) ? failed("thawing the server") : 0;
 }
 
 int hold_req(struct mnt *m, __u32 opcode)

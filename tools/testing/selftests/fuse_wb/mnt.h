@@ -106,6 +106,16 @@ int await_req(struct mnt *m, __u32 opcode, enum req_step step, int nth);
 int find_req(struct mnt *m, __u32 opcode, enum req_step step, int nth);
 int count_req(struct mnt *m, __u32 opcode, enum req_step step);
 
+/* Send what is dirty in a file and do not wait for the answers. */
+int start_writeback(struct mnt *m, int fd);
+
+/*
+ * The server stops, as a frozen or traced process does: it reads no request and
+ * obeys no command until it is thawed.
+ */
+int server_freeze(struct mnt *m);
+int server_thaw(struct mnt *m);
+
 /* Hold every request of one kind; see control.h for more. */
 int hold_req(struct mnt *m, __u32 opcode);
 

@@ -76,13 +76,6 @@ FIXTURE_TEARDOWN(writeback)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Send what is dirty and do not wait for the answers. */
-static long start_writeback(struct mnt *m, int fd)
-{
-	return mnt_run(m, &call_sync_file_range, (struct call_arg){
-		.fd = fd, .flags = SYNC_FILE_RANGE_WRITE });
-}
-
 /*
  * A broken kernel waits in readahead for the folios that readahead itself has
  * locked, taking them for folios under writeback: read never returns.
