@@ -37,7 +37,10 @@ static void obey(struct server *srv, struct ctl_msg *msg)
 		srv->rules.nr = 0;
 		break;
 	case CTL_RELEASE:
-		msg->count = server_release_held(srv, msg->count);
+		if (!msg->count && !msg->rule.match.opcode)
+			rules_drop_holds(&srv->rules);
+		msg->count = server_release_held(srv, &msg->rule.match,
+						 msg->count);
 		break;
 	case CTL_PUT:
 		err = put_data(srv, msg);

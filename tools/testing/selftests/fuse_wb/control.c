@@ -87,6 +87,13 @@ int server_release(int ctl_fd, unsigned int nr)
 	return ctl_call(ctl_fd, &msg, 0) ? -1 : (int)msg.count;
 }
 
+int server_release_match(int ctl_fd, const struct req_match *match)
+{
+	struct ctl_msg msg = { .op = CTL_RELEASE, .rule.match = *match };
+
+	return ctl_call(ctl_fd, &msg, 0) ? -1 : (int)msg.count;
+}
+
 static int ctl_name(struct ctl_msg *msg, const char *name)
 {
 	if (strlen(name) >= sizeof(msg->name)) {

@@ -33,7 +33,7 @@ enum ctl_op {
  * struct ctl_msg - a command, and its answer
  * @op: what to do
  * @err: in an answer the errno of the command
- * @rule: a rule
+ * @rule: a rule; its match alone: which requests to release
  * @name: the file that a command is about
  * @off: where in the file
  * @len: bytes at @data; for CTL_GET: bytes wanted
@@ -81,6 +81,9 @@ int server_drop_rules(int ctl_fd);
  * Return: the number of requests that were answered, -1 on error.
  */
 int server_release(int ctl_fd, unsigned int nr);
+
+/* The same for all of one kind, and such requests are held as before. */
+int server_release_match(int ctl_fd, const struct req_match *match);
 
 /* Write to or read from a file behind the kernel's back; put creates it. */
 int server_put(int ctl_fd, const char *name, __u64 off, const void *data,

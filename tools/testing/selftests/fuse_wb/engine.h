@@ -51,8 +51,10 @@ struct server {
 void server_log_message(struct server *srv, __u32 opcode, __u64 unique,
 			int err);
 
-/* Answer @nr held requests; 0: all, and hold no more.  Return: how many. */
-unsigned int server_release_held(struct server *srv, unsigned int nr);
+/* Answer @nr held requests that match, or all when it is 0.  Return: how many. */
+unsigned int server_release_held(struct server *srv,
+				 const struct req_match *match,
+				 unsigned int nr);
 
 /* The control thread: obeys the test until that is gone or says CTL_QUIT. */
 void *server_obey(void *srv);

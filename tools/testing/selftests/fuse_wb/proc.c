@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "proc.h"
+#include "wait.h"
 
 /* Fields of /proc/PID/stat by their number in proc(5). */
 #define STAT_STATE	3
@@ -199,6 +201,51 @@ long vm_counter(const char *file, const char *name)
 	if (f)
 		fclose(f);
 	return value;
+}
+
+long pages_in_writeback(void)
+{
+	long copies = vm_counter("/proc/vmstat", "nr_writeback_temp");
+
+	return vm_counter("/proc/vmstat", "nr_writeback") +
+	       (copies > 0 ? copies : 0);
+}
+
+int await_pages_in_writeback(long max)
+{
+	__u64 deadline = wait_deadline();
+	long pages;
+
+	while ((pages = pages_in_writeback()) > max) {
+		if (now_usec() >= deadline) {
+			fprintf(stderr, "# awaited for %d s in vain: %ld pages under writeback, at most %ld expected\n",
+				WAIT_SECONDS, pages, max);
+			return -1;
+		}
+		sched_yield();
+	}
+	return 0;
+}
+
+long bdi_counter(unsigned int minor, const char *name)
+{
+	long kb;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/bdi/0:%u/stats", minor);
+	kb = vm_counter(path, name);
+	return kb < 0 ? -1 : kb * 1024 / sysconf(_SC_PAGESIZE);
+}
+
+long bdi_counter_slack(void)
+{
+	/* The kernel's WB_STAT_BATCH for each CPU. */
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+	long batch = 8, n;
+
+	for (n = cpus; n > 1; n /= 2)
+		batch += 8;
+	return batch * cpus;
 }
 
 unsigned int mount_minor(const char *dir)

@@ -51,6 +51,27 @@ void process_print(FILE *out, pid_t pid);
  */
 long vm_counter(const char *file, const char *name);
 
+/* Pages under writeback, counted with the copies that 6.12 makes of them. */
+long pages_in_writeback(void);
+
+/* Sleep until there are at most @max.  Return: 0, or -1 after WAIT_SECONDS. */
+int await_pages_in_writeback(long max);
+
+/**
+ * bdi_counter() - read a counter of one mount's writeback
+ * @minor: the mount's minor number
+ * @name: "BdiWriteback:", "BdiReclaimable:"
+ *
+ * What each CPU has kept back is missing: see bdi_counter_slack().
+ *
+ * Return: the value in pages; -1 when there is no such line, as without debugfs
+ * at /sys/kernel/debug.
+ */
+long bdi_counter(unsigned int minor, const char *name);
+
+/* By how many pages bdi_counter() may be wrong. */
+long bdi_counter_slack(void);
+
 /* The minor number of the device mounted at @dir; 0: nothing is. */
 unsigned int mount_minor(const char *dir);
 

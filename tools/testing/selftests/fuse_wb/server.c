@@ -278,20 +278,26 @@ static void keep_request(struct server *srv, struct fuse_buf *buf,
 	*tail = h;
 }
 
-unsigned int server_release_held(struct server *srv, unsigned int nr)
+unsigned int server_release_held(struct server *srv,
+				 const struct req_match *match,
+				 unsigned int nr)
 {
-	unsigned int done;
+	struct held **next = &srv->held;
+	unsigned int done = 0;
+	struct held *h;
 
-	if (!nr)
-		rules_drop_holds(&srv->rules);
-	for (done = 0; srv->held && (!nr || done < nr); done++) {
-		struct held *h = srv->held;
-
-		srv->held = h->next;
+	while (*next && (!nr || done < nr)) {
+		h = *next;
+		if (!req_matches(match, &h->req)) {
+			next = &h->next;
+			continue;
+		}
+		*next = h->next;
 		handle_request(srv, &h->buf, &h->req,
 			       rules_find(&srv->rules, &h->req, false));
 		free(h->buf.mem);
 		free(h);
+		done++;
 	}
 	return done;
 }

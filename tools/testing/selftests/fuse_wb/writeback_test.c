@@ -332,20 +332,10 @@ TEST_F(writeback, close_waits_for_held_write)
 		  await_req(&self->m, FUSE_FLUSH, REQ_ARRIVED, 1));
 }
 
-/* Pages under writeback, counted with the copies that stand for them. */
-static long pages_in_writeback(void)
-{
-	long copies = vm_counter("/proc/vmstat", "nr_writeback_temp");
-
-	return vm_counter("/proc/vmstat", "nr_writeback") +
-	       (copies > 0 ? copies : 0);
-}
-
 /* A broken kernel leaves pages under writeback that nobody will ever end. */
 TEST_F(writeback, writeback_ends_when_connection_is_aborted)
 {
 	long before = pages_in_writeback();
-	__u64 deadline;
 	struct call *c;
 
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
@@ -364,10 +354,7 @@ TEST_F(writeback, writeback_ends_when_connection_is_aborted)
 	EXPECT_EQ(-1, c->ret) {
 		TH_LOG("close reports success for data that was never taken");
 	}
-	deadline = wait_deadline();
-	while (pages_in_writeback() > before && now_usec() < deadline)
-		sched_yield();
-	EXPECT_EQ(before, pages_in_writeback()) {
+	EXPECT_EQ(0, await_pages_in_writeback(before)) {
 		TH_LOG("pages stay under writeback after the abort");
 	}
 }
