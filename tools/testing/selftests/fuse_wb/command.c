@@ -4,6 +4,8 @@
 #define FUSE_USE_VERSION 314
 
 #include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +23,19 @@ static int put_data(struct server *srv, const struct ctl_msg *msg)
 			return err;
 	}
 	return memfs_store(file, msg->off, msg->data, msg->len);
+}
+
+static int allocate(size_t len)
+{
+	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	/* Where the kernel did not populate it all, this faults. */
+	memset(p, 1, len);
+	munmap(p, len);
+	return 0;
 }
 
 /* Obey one command and make its answer of it. */
@@ -59,6 +74,9 @@ static void obey(struct server *srv, struct ctl_msg *msg)
 		break;
 	case CTL_OPEN_FLAGS:
 		srv->open_flags = msg->count;
+		break;
+	case CTL_ALLOCATE:
+		err = allocate(msg->count);
 		break;
 	case CTL_QUIT:
 		break;

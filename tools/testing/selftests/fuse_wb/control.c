@@ -19,6 +19,7 @@ static const char * const ctl_names[] = {
 	[CTL_SIZE]		= "tell a size",
 	[CTL_OPEN_FLAGS]	= "take flags for OPEN",
 	[CTL_RAW]		= "write raw bytes",
+	[CTL_ALLOCATE]		= "allocate memory",
 	[CTL_QUIT]		= "quit",
 };
 
@@ -178,6 +179,13 @@ int server_raw(int ctl_fd, const void *buf, size_t len)
 	}
 	memcpy(msg.data, buf, len);
 	return ctl_call(ctl_fd, &msg, len) ? -1 : (int)msg.count;
+}
+
+int server_allocate(int ctl_fd, size_t len)
+{
+	struct ctl_msg msg = { .op = CTL_ALLOCATE, .count = len };
+
+	return ctl_call(ctl_fd, &msg, 0);
 }
 
 int server_quit(int ctl_fd)

@@ -26,6 +26,7 @@ enum ctl_op {
 	CTL_SIZE,
 	CTL_OPEN_FLAGS,
 	CTL_RAW,
+	CTL_ALLOCATE,
 	CTL_QUIT,
 };
 
@@ -109,6 +110,12 @@ int server_open_flags(int ctl_fd, __u32 flags);
  * or -1.
  */
 int server_raw(int ctl_fd, const void *buf, size_t len);
+
+/*
+ * The server takes @len bytes of new memory, touches them and gives them back.
+ * Meanwhile it handles no request, as if it did this in the middle of one.
+ */
+int server_allocate(int ctl_fd, size_t len);
 
 /* The server ends without another reply. */
 int server_quit(int ctl_fd);

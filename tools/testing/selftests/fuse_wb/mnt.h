@@ -106,6 +106,12 @@ int await_req(struct mnt *m, __u32 opcode, enum req_step step, int nth);
 int find_req(struct mnt *m, __u32 opcode, enum req_step step, int nth);
 int count_req(struct mnt *m, __u32 opcode, enum req_step step);
 
+/*
+ * A write(2) will change the times of the file, which then have to be sent.
+ * Without this, it may come in the same tick as the file's creation.
+ */
+int make_file_old(int fd);
+
 /* Send what is dirty in a file and do not wait for the answers. */
 int start_writeback(struct mnt *m, int fd);
 

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A memory cgroup, see cgroup.h. */
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "proc.h"
+#include "wait.h"
+
+static int failed(const char *what)
+{
+	fprintf(stderr, "# %s: %s\n", what, strerror(errno));
+	return -1;
+}
+
+static int write_in(const char *dir, const char *name, const char *text)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return write_file(path, text);
+}
+
+/* Once: mount the hierarchy, with the memory controller in it. */
+static int get_controller(struct memcg *cg)
+{
+	if (cg->legacy)
+		return mount("cgroup", cg->top, "cgroup", 0, "memory");
+	if (mount("cgroup2", cg->top, "cgroup2", 0, NULL))
+		return -1;
+	if (!write_in(cg->top, "cgroup.subtree_control", "+memory"))
+		return 0;
+	umount(cg->top);
+	return -1;
+}
+
+const char *memcg_make(struct memcg *cg, const char *where, bool legacy,
+		       size_t limit)
+{
+	const char *file = legacy ? "memory.limit_in_bytes" : "memory.max";
+	__u64 deadline = wait_deadline();
+	char text[32];
+
+	cg->legacy = legacy;
+	snprintf(cg->top, sizeof(cg->top), "%s", where);
+	while (get_controller(cg)) {
+		if (errno == ENODEV || errno == EPERM)
+			return "needs cgroups, of CONFIG_CGROUPS";
+		if (legacy && errno == EINVAL)
+			return "needs the legacy memory controller, of CONFIG_MEMCG_V1";
+		if (now_usec() > deadline)
+			return "needs a memory controller that is not in use elsewhere";
+		/*
+		 * A removed cgroup lives on while a page is charged to it, and
+		 * each CPU keeps some pages at hand: this makes it let go.
+		 */
+		if (write_file("/proc/sys/vm/drop_caches", "1"))
+			failed("dropping caches");
+	}
+	snprintf(cg->dir, sizeof(cg->dir), "%s/fuse_wb.%d", where, getpid());
+	if (mkdir(cg->dir, 0755)) {
+		failed(cg->dir);
+		cg->dir[0] = '\0';
+		return "";
+	}
+	snprintf(text, sizeof(text), "%zu", limit);
+	if (write_in(cg->dir, file, text)) {
+		failed(file);
+		return "";
+	}
+	return NULL;
+}
+
+int memcg_remove(struct memcg *cg)
+{
+	__u64 deadline = wait_deadline();
+	char path[256], line[32];
+	FILE *f;
+
+	if (!cg->dir[0])
+		return 0;
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cg->dir);
+	/* Who has just been killed may still be there for a moment. */
+	do {
+		f = fopen(path, "re");
+		while (f && fgets(line, sizeof(line), f))
+			memcg_leave(cg, atoi(line));
+		if (f)
+			fclose(f);
+		if (!rmdir(cg->dir)) {
+			cg->dir[0] = '\0';
+			if (!cg->legacy)
+				write_in(cg->top, "cgroup.subtree_control",
+					 "-memory");
+			return 0;
+		}
+		sched_yield();
+	} while (errno == EBUSY && now_usec() < deadline);
+	return failed(cg->dir);
+}
+
+static int move(const char *dir, pid_t pid)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", pid);
+	return write_in(dir, "cgroup.procs", text);
+}
+
+int memcg_enter(const struct memcg *cg, pid_t pid)
+{
+	return move(cg->dir, pid);
+}
+
+int memcg_leave(const struct memcg *cg, pid_t pid)
+{
+	return move(cg->top, pid);
+}
+
+long memcg_usage(const struct memcg *cg)
+{
+	long usage = -1;
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", cg->dir, cg->legacy ?
+		 "memory.usage_in_bytes" : "memory.current");
+	f = fopen(path, "re");
+	if (!f)
+		return failed(path);
+	if (fscanf(f, "%ld", &usage) != 1)
+		usage = -1;
+	fclose(f);
+	return usage;
+}
+
+pid_t memcg_run(const struct memcg *cg, int (*fn)(void *arg), void *arg)
+{
+	pid_t pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+
+	if (pid)
+		return pid;
+	_exit(memcg_enter(cg, 0) ? 127 : fn(arg));
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Reclaim that meets pages which a server does not let go.
+ *
+ * Who allocates in a cgroup that is full has to make room himself, and comes
+ * across pages under writeback.  Legacy memcg waits for them: when the server
+ * that has to end this is the one who allocates, it waits for itself.  A broken
+ * kernel hangs there, or crawls from one pause to the next.  A sound one takes
+ * what can be had, and otherwise calls the OOM killer: either way it ends.
+ */
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "cgroup.h"
+#include "common.h"
+
+#define MIB		(1UL << 20)
+#define LIMIT		(16 * MIB)
+#define DIRTY		(8 * MIB)
+#define CLEAN		(4 * MIB)
+
+/* What is left is less than this; with the clean cache it is enough. */
+#define SOME		(6 * MIB)
+
+/* More than there can be. */
+#define TOO_MUCH	(12 * MIB)
+
+/*
+ *   cgroup of LIMIT bytes:
+ *        a writer ------> DIRTY bytes of "file" -- WRITEs --> server, held
+ *                         CLEAN bytes of "clean"                ^
+ *        who allocates: a process, or --------------------------'
+ */
+FIXTURE(memcg)
+{
+	struct mnt m;
+	struct memcg cg;
+	char where[64];
+	int fd;
+	int clean;
+};
+
+/* beside: bytes of clean page cache in the cgroup */
+FIXTURE_VARIANT(memcg)
+{
+	bool legacy;
+	size_t beside;
+};
+
+/* v2 first: it has the controller until somebody wants it in v1. */
+FIXTURE_VARIANT_ADD(memcg, v2_clean_cache_beside)
+{
+	.beside = CLEAN,
+};
+
+FIXTURE_VARIANT_ADD(memcg, v2_nothing_else) { .beside = 0 };
+
+FIXTURE_VARIANT_ADD(memcg, v1_clean_cache_beside)
+{
+	.legacy = true,
+	.beside = CLEAN,
+};
+
+FIXTURE_VARIANT_ADD(memcg, v1_nothing_else) { .legacy = true };
+
+FIXTURE_SETUP(memcg)
+{
+	const struct server_opts opts = {
+		.writeback_cache = true,
+		.open_flags = FOPEN_KEEP_CACHE,
+	};
+	const char *missing;
+	char *data;
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	snprintf(self->where, sizeof(self->where), "%s.cg", self->m.dir);
+	ASSERT_EQ(0, mkdir(self->where, 0700));
+	missing = memcg_make(&self->cg, self->where, variant->legacy, LIMIT);
+	if (missing) {
+		ASSERT_NE('\0', missing[0]);
+		mnt_teardown(_metadata, &self->m);
+		SKIP(return, "%s", missing);
+	}
+
+	data = calloc(1, CLEAN);
+	ASSERT_NE(NULL, data);
+	ASSERT_EQ(0, server_put(self->m.ctl, "clean", 0, data, CLEAN));
+	free(data);
+	self->clean = mnt_open(&self->m, "clean", O_RDONLY);
+	ASSERT_LE(0, self->clean);
+	self->fd = mnt_open(&self->m, "file", O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(memcg)
+{
+	EXPECT_EQ(0, memcg_remove(&self->cg));
+	umount2(self->where, MNT_DETACH);
+	rmdir(self->where);
+	mnt_teardown(_metadata, &self->m);
+}
+
+struct fill {
+	int fd;
+	int clean;
+	size_t dirty;
+	size_t beside;
+};
+
+/* In the cgroup: written first, read later, so both come up in reclaim. */
+static int fill_cgroup(void *arg)
+{
+	const struct fill *f = arg;
+	static char buf[64 << 10];
+	size_t done;
+
+	for (done = 0; done < f->dirty; done += sizeof(buf))
+		if (pwrite(f->fd, buf, sizeof(buf), done) != sizeof(buf))
+			return 1;
+	for (done = 0; done < f->beside; done += sizeof(buf))
+		if (pread(f->clean, buf, sizeof(buf), done) != sizeof(buf))
+			return 2;
+	return 0;
+}
+
+/* Run it in the cgroup and wait for its end.  Return: its wait status, or -1. */
+static long run_in(FIXTURE_DATA(memcg) *self, int (*fn)(void *), void *arg)
+{
+	pid_t pid = memcg_run(&self->cg, fn, arg);
+
+	if (pid < 0)
+		return -1;
+	return mnt_run(&self->m, &call_waitpid, (struct call_arg){
+		.fd = pid });
+}
+
+static void get_full(struct __test_metadata *_metadata,
+		     FIXTURE_DATA(memcg) *self, size_t beside)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+	struct fill f = {
+		.fd = self->fd,
+		.clean = self->clean,
+		.dirty = DIRTY,
+		.beside = beside,
+	};
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(0, run_in(self, fill_cgroup, &f));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_EQ(0, reqlog_wait_bytes(self->m.log, &writes, REQ_ARRIVED,
+				       DIRTY));
+	EXPECT_LT((long)(DIRTY + beside), memcg_usage(&self->cg)) {
+		TH_LOG("the pages are charged elsewhere: nothing is tested");
+	}
+}
+
+/* The server answers, and it was this that the pages were waiting for. */
+static void check_ends(struct __test_metadata *_metadata,
+		       FIXTURE_DATA(memcg) *self)
+{
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }));
+}
+
+static int touch(void *arg)
+{
+	size_t len = *(size_t *)arg;
+	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return 1;
+	memset(p, 1, len);
+	return 0;
+}
+
+static bool was_killed(long status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+TEST_F(memcg, allocation_ends_while_writes_are_held)
+{
+	size_t len = variant->beside ? SOME : TOO_MUCH;
+	long status;
+
+	get_full(_metadata, self, variant->beside);
+	status = run_in(self, touch, &len);
+	ASSERT_NE(-1, status) {
+		TH_LOG("an allocation waits for the answer to WRITE");
+	}
+	if (variant->beside) {
+		EXPECT_EQ(0, status) {
+			TH_LOG("killed, although there was clean cache");
+		}
+	} else {
+		EXPECT_TRUE(was_killed(status));
+	}
+	check_ends(_metadata, self);
+}
+
+/* A server that allocates in the middle of a WRITE: the classical deadlock. */
+TEST_F(memcg, server_that_allocates_in_write_goes_on)
+{
+	size_t len = variant->beside ? SOME : TOO_MUCH;
+	int status;
+
+	get_full(_metadata, self, variant->beside);
+	ASSERT_EQ(0, memcg_enter(&self->cg, self->m.server));
+	if (variant->beside) {
+		EXPECT_EQ(0, server_allocate(self->m.ctl, len)) {
+			process_print(stderr, self->m.server);
+		}
+		ASSERT_EQ(0, memcg_leave(&self->cg, self->m.server));
+		check_ends(_metadata, self);
+		return;
+	}
+
+	/* It cannot have that much.  What counts is that this ends. */
+	EXPECT_EQ(-1, server_allocate(self->m.ctl, len));
+	status = mnt_run(&self->m, &call_waitpid, (struct call_arg){
+		.fd = self->m.server });
+	EXPECT_TRUE(was_killed(status)) {
+		TH_LOG("a server that allocates waits for itself");
+		process_print(stderr, self->m.server);
+	}
+	if (was_killed(status))
+		self->m.server = 0;
+	EXPECT_EQ(-1, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }));
+}
+
+/*
+ * The flusher is stuck, so that the pages are not even under writeback.  Legacy
+ * memcg gives it 100 ms for every 32 of them, again and again.
+ */
+TEST_F(memcg, allocation_ends_while_flusher_is_stuck)
+{
+	struct fill f = { .fd = self->fd, .clean = self->clean, .dirty = DIRTY,
+			  .beside = variant->beside };
+	size_t len = variant->beside ? SOME : TOO_MUCH;
+	long status;
+	int other;
+
+	other = mnt_open(&self->m, "other", O_RDWR | O_CREAT);
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, make_file_old(other));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_SETATTR));
+	ASSERT_EQ(1, write(other, "x", 1));
+	sync();
+	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 2));
+
+	ASSERT_EQ(0, run_in(self, fill_cgroup, &f));
+	status = run_in(self, touch, &len);
+	ASSERT_NE(-1, status) {
+		TH_LOG("an allocation crawls behind a stuck flusher");
+	}
+	if (!variant->beside)
+		EXPECT_TRUE(was_killed(status));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_SETATTR, REQ_REPLIED, 2));
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }));
+}
+
+/* Nothing waits for its pages, but that is no reason to kill it. */
+TEST_F(memcg, writer_of_more_than_the_limit_is_not_killed)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+	struct fill f = { .fd = self->fd, .dirty = 3 * LIMIT };
+
+	ASSERT_EQ(0, server_rule(self->m.ctl, &writes, RULE_DELAY, 1000));
+	EXPECT_EQ(0, run_in(self, fill_cgroup, &f));
+	EXPECT_LT(0, count_req(&self->m, FUSE_WRITE, REQ_REPLIED));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }));
+	EXPECT_EQ((long long)f.dirty, server_size(self->m.ctl, "file"));
+}
+
+TEST_HARNESS_MAIN
