@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cgroup.h"
@@ -59,12 +60,7 @@ const char *memcg_make(struct memcg *cg, const char *where, bool legacy,
 			return "needs the legacy memory controller, of CONFIG_MEMCG_V1";
 		if (now_usec() > deadline)
 			return "needs a memory controller that is not in use elsewhere";
-		/*
-		 * A removed cgroup lives on while a page is charged to it, and
-		 * each CPU keeps some pages at hand: this makes it let go.
-		 */
-		if (write_file("/proc/sys/vm/drop_caches", "1"))
-			failed("dropping caches");
+		sched_yield();
 	}
 	snprintf(cg->dir, sizeof(cg->dir), "%s/fuse_wb.%d", where, getpid());
 	if (mkdir(cg->dir, 0755)) {
@@ -80,14 +76,13 @@ const char *memcg_make(struct memcg *cg, const char *where, bool legacy,
 	return NULL;
 }
 
-int memcg_remove(struct memcg *cg)
+/* Move every process out and remove the directory. */
+static int empty_and_remove(const struct memcg *cg)
 {
 	__u64 deadline = wait_deadline();
 	char path[256], line[32];
 	FILE *f;
 
-	if (!cg->dir[0])
-		return 0;
 	snprintf(path, sizeof(path), "%s/cgroup.procs", cg->dir);
 	/* Who has just been killed may still be there for a moment. */
 	do {
@@ -96,16 +91,62 @@ int memcg_remove(struct memcg *cg)
 			memcg_leave(cg, atoi(line));
 		if (f)
 			fclose(f);
-		if (!rmdir(cg->dir)) {
-			cg->dir[0] = '\0';
-			if (!cg->legacy)
-				write_in(cg->top, "cgroup.subtree_control",
-					 "-memory");
+		if (!rmdir(cg->dir))
 			return 0;
-		}
 		sched_yield();
 	} while (errno == EBUSY && now_usec() < deadline);
 	return failed(cg->dir);
+}
+
+/* Be charged for some pages on a CPU. */
+static int use_cpu(void *arg)
+{
+	const int *cpu = arg;
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(*cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set);
+}
+
+/*
+ * Each CPU remembers the cgroup that it charged last, and a removed one lives on
+ * with that.  Give each another one to remember, which has been charged for a
+ * few pages ahead: then its own removal makes the CPU forget it.
+ */
+static int displace(const struct memcg *cg)
+{
+	struct memcg other = *cg;
+	int cpu, status;
+	pid_t pid;
+
+	snprintf(other.dir, sizeof(other.dir), "%s/fuse_wb.last", cg->top);
+	if (mkdir(other.dir, 0755))
+		return failed(other.dir);
+	for (cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++) {
+		pid = memcg_run(&other, use_cpu, &cpu);
+		if (pid > 0)
+			waitpid(pid, &status, 0);
+	}
+	return empty_and_remove(&other);
+}
+
+int memcg_remove(struct memcg *cg)
+{
+	int ret;
+
+	if (!cg->dir[0])
+		return 0;
+	/* It lives on with the pages that are charged to it, too. */
+	if (write_file("/proc/sys/vm/drop_caches", "3"))
+		failed("dropping caches");
+	ret = empty_and_remove(cg);
+	if (displace(cg))
+		ret = -1;
+	cg->dir[0] = '\0';
+	if (!cg->legacy)
+		write_in(cg->top, "cgroup.subtree_control", "-memory");
+	return ret;
 }
 
 static int move(const char *dir, pid_t pid)

@@ -83,6 +83,7 @@ FIXTURE_SETUP(memcg)
 	missing = memcg_make(&self->cg, self->where, variant->legacy, LIMIT);
 	if (missing) {
 		ASSERT_NE('\0', missing[0]);
+		rmdir(self->where);
 		mnt_teardown(_metadata, &self->m);
 		SKIP(return, "%s", missing);
 	}
@@ -99,10 +100,11 @@ FIXTURE_SETUP(memcg)
 
 FIXTURE_TEARDOWN(memcg)
 {
+	/* First the pages, then the cgroup: it would live on with them. */
+	mnt_teardown(_metadata, &self->m);
 	EXPECT_EQ(0, memcg_remove(&self->cg));
 	umount2(self->where, MNT_DETACH);
 	rmdir(self->where);
-	mnt_teardown(_metadata, &self->m);
 }
 
 struct fill {
