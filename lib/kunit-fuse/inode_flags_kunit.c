@@ -26,7 +26,7 @@ static const struct inode_case {
 	bool may_block;
 } inode_cases[] = {
 	{ "regular file, writeback cache", &writeback_cache, "file", true },
-	{ "regular file, write-through", &write_through, "file", false },
+	{ "regular file, write-through", &write_through, "file", true },
 	{ "directory", &writeback_cache, "dir", false },
 	{ "symbolic link", &writeback_cache, "link", false },
 	{ "fifo", &writeback_cache, "fifo", false },
