@@ -3,7 +3,7 @@
 # The entry points. Each is a line that calls a script; README.md explains them.
 # Variables given on the command line reach the scripts through the environment.
 
-.PHONY: help kselftest kunit check tree refresh exec shell
+.PHONY: help kselftest kunit mutants check tree refresh exec shell
 .NOTPARALLEL:
 
 help: ## this list
@@ -17,6 +17,9 @@ kselftest: ## the main job: fetch, apply, build, boot, run every fuse_wb test
 
 kunit: ## the KUnit suites, through the kernel's own kunit.py
 	@scripts/kunit.sh
+
+mutants: ## the KUnit suites on kernels that break a promise, one line each
+	@scripts/mutants.sh
 
 check: ## all that CI runs: scripts' own tests, lint, KUnit, kselftests
 	@scripts/check.sh

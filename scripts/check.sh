@@ -6,7 +6,7 @@
 
 . "$(dirname "$0")/common.sh"
 
-STEPS=11
+STEPS=13
 
 passed=0
 failed=0
@@ -102,13 +102,16 @@ check 2 "lint" "$TOP/scripts/lint.sh"
 check 3 "patches are what make refresh writes" "$TOP/scripts/tree.sh" check
 prove_tests 4 "tests of the scripts" scripts/tests/{verdict,series,list_tests}.t
 run 5 "KUnit under UML" kunit.sh ARCH=um
-run 6 "kselftests, x86_64, patched" kselftest.sh ARCH=x86_64
-run 7 "kselftests, x86_64, base: exactly the listed ones fail" kselftest.sh ARCH=x86_64 \
+check 6 "KUnit cases fail on a kernel whose writeback never ends" env ARCH=um \
+	"$TOP/scripts/mutants.sh" writeback-never-ends
+run 7 "KUnit, x86_64" kunit.sh ARCH=x86_64
+run 8 "kselftests, x86_64, patched" kselftest.sh ARCH=x86_64
+run 9 "kselftests, x86_64, base: exactly the listed ones fail" kselftest.sh ARCH=x86_64 \
 	KERNEL=base EXPECT=base
-run 8 "kselftests, UML, patched" kselftest.sh ARCH=um
-check 9 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
-run 10 "kselftests, x86_64, fsync does not wait: exactly that test fails" kselftest.sh \
+run 10 "kselftests, UML, patched" kselftest.sh ARCH=um
+check 11 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
+run 12 "kselftests, x86_64, fsync does not wait: exactly that test fails" kselftest.sh \
 	ARCH=x86_64 EXTRA_PATCHES="$TOP/scripts/tests/fsync-does-not-wait.patch" \
 	EXPECT=fsync-does-not-wait
-prove_tests 11 "tests of the guest" scripts/tests/guest.t
+prove_tests 13 "tests of the guest" scripts/tests/guest.t
 end 0

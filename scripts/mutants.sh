@@ -79,6 +79,8 @@ run_mutant()
 }
 
 check_variables
+lock_build
+"$TOP/scripts/deps.sh" source kernel judge
 find_work
 mkdir -p "$O/mutants"
 "$TOP/scripts/kunit.sh" >"$O/mutants/none.log" 2>&1 ||

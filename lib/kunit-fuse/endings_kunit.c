@@ -176,6 +176,8 @@ static void aborted_request_that_is_half_read_ends_with_the_read(struct kunit *t
 	fuse_wb_abort(wb->server);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
 	fuse_wb_expect_counters(wb, 0, 1);
+	/* If it has ended, the request has gone, too. */
+	KUNIT_ASSERT_TRUE(test, folio_test_writeback(folio));
 
 	fuse_wb_read_rest(wb->server, req);
 	expect_ended(wb, file, folio, -ECONNABORTED);

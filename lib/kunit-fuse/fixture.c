@@ -42,10 +42,13 @@ static void fuse_wb_exit(void *data)
 
 	fuse_wb_abort(wb->server);
 	fuse_wb_read_rest_of_all(wb->server);
-	if (fuse_wb_reap(wb, do_undo))
-		kfree(wb);
-	else
+	if (!fuse_wb_reap(wb, do_undo)) {
 		KUNIT_FAIL(wb->test, "leaves its mount behind");
+		return;
+	}
+	/* Not in the call, whose thread still tells the server that it is done. */
+	fuse_wb_server_free(wb->server);
+	kfree(wb);
 }
 
 /**

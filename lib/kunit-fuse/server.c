@@ -20,7 +20,7 @@ static void fuse_wb_free_conn(struct fuse_conn *fc)
 	struct fuse_wb_server *server = fc->iq.priv;
 
 	fuse_free_conn(fc);
-	complete(&server->released);
+	complete_all(&server->released);
 }
 
 static int fuse_wb_fill_super(struct super_block *sb, struct fs_context *fsc)
@@ -215,11 +215,11 @@ free:
 }
 
 /**
- * fuse_wb_server_stop - unmount, and leave nothing behind
+ * fuse_wb_server_stop - unmount, and see that the connection goes away
  * @server: the server; all files on its mount are closed
  *
  * Aborts the connection first, so that nothing here can wait for an answer. A
- * connection that does not go away fails the test, and is leaked.
+ * connection that does not go away fails the test.
  */
 void fuse_wb_server_stop(struct fuse_wb_server *server)
 {
@@ -235,7 +235,16 @@ void fuse_wb_server_stop(struct fuse_wb_server *server)
 	}
 	KUNIT_EXPECT_LE_MSG(test, server->nr_events, FUSE_WB_EVENTS,
 			    "the log was too short");
-	kfree(server);
+}
+
+/**
+ * fuse_wb_server_free - free a server
+ * @server: from fuse_wb_server_stop(); it stays if its connection does
+ */
+void fuse_wb_server_free(struct fuse_wb_server *server)
+{
+	if (completion_done(&server->released))
+		kfree(server);
 }
 
 /**

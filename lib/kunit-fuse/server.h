@@ -136,6 +136,7 @@ struct fuse_wb_server {
 struct fuse_wb_server *fuse_wb_server_start(struct kunit *test,
 					    const struct fuse_wb_options *options);
 void fuse_wb_server_stop(struct fuse_wb_server *server);
+void fuse_wb_server_free(struct fuse_wb_server *server);
 void fuse_wb_hold(struct fuse_wb_server *server, u32 opcode);
 void fuse_wb_release(struct fuse_wb_server *server, u32 opcode);
 void fuse_wb_abort(struct fuse_wb_server *server);

@@ -21,6 +21,10 @@ static void request_is_answered_unless_held(struct kunit *test)
 
 	fuse_wb_hold(wb->server, FUSE_FSYNC);
 	call = fuse_wb_start(wb, fuse_wb_do_fsync, file, 0, 0);
+	fuse_wb_await(wb->server, fuse_wb_find(wb->server, BIT_ULL(FUSE_FSYNC)));
+	/* What comes later is answered, and the request is still there. */
+	fuse_wb_open(wb, "other");
+	KUNIT_ASSERT_NOT_NULL(test, fuse_wb_find(wb->server, BIT_ULL(FUSE_FSYNC)));
 	req = fuse_wb_take(wb->server, FUSE_FSYNC);
 	KUNIT_EXPECT_EQ(test, req->in.h.nodeid, get_node_id(file_inode(file)));
 	KUNIT_EXPECT_FALSE(test, fuse_wb_done(call));
