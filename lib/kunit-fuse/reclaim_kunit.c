@@ -40,7 +40,13 @@ static bool memcg_is_legacy(void)
 /* That of the root cgroup, which never goes away. */
 static struct mem_cgroup *my_memcg(void)
 {
-	return mem_cgroup_from_task(current);
+	struct mem_cgroup *memcg;
+
+	rcu_read_lock();
+	memcg = mem_cgroup_from_task(current);
+	rcu_read_unlock();
+
+	return memcg;
 }
 #else
 static bool memcg_is_legacy(void)
