@@ -3,7 +3,7 @@
 #
 # mutants.sh [NAME...]: run the KUnit suites on kernels that break a promise, one
 # line each, and see that the cases which name that promise fail. The mutants are
-# those of scripts/tests/kunit-mutants, all or the named ones.
+# those of scripts/tests/kunit-mutants, all or the named ones, for ARCH.
 
 ARCH=${ARCH:-um}
 . "$(dirname "$0")/common.sh"
@@ -88,8 +88,9 @@ mkdir -p "$O/mutants"
 
 # The patches first: while a mutant runs, its line stands in the source.
 names=() settings=() cases=()
-while IFS=$'\t' read -r name file command tests; do
+while IFS=$'\t' read -r name file command tests arch; do
 	case $name in ''|'#'*) continue ;; esac
+	[ "${arch:-$ARCH}" = "$ARCH" ] || continue
 	if [ $# != 0 ] && [[ " $* " != *" $name "* ]]; then
 		continue
 	fi

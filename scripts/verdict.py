@@ -92,7 +92,7 @@ def split_documents(lines):
     """Split a log into its KTAP documents: a run with REPEAT has several."""
     documents = []
     for line in lines:
-        if re.match(r'K?TAP version \d+', line):
+        if re.match(r'(\[[ \d.]+\] )?K?TAP version \d+', line):
             documents.append([])
         if documents:
             documents[-1].append(line)
@@ -333,7 +333,7 @@ def main():
     if args.format == 'kselftest':
         documents = [unprefix(d) for d in split_documents(lines)]
     else:
-        documents = [lines]
+        documents = split_documents(lines) or [lines]
     verdict.add_documents(parser, documents)
     verdict.judge_tests(expected)
     if args.wanted:
