@@ -214,8 +214,9 @@ new_results()
 		echo '#!/bin/sh'
 		echo "# Repeats this run. It was made at $(git -C "$TOP" describe --always --dirty 2>/dev/null || echo 'an unknown commit')."
 		printf 'exec make -C %q %s' "$TOP" "$1"
-		for name in ARCH KERNEL KSRC O TESTS REPEAT DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS ICOUNT TIMEOUT; do
-			[ -z "${!name}" ] || printf ' %s=%q' "$name" "${!name}"
+		for name in ARCH KERNEL KSRC O TESTS REPEAT DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS ICOUNT TIMEOUT \
+			FUSE_WB_SEED FUSE_WB_ROUNDS; do
+			[ -z "${!name:-}" ] || printf ' %s=%q' "$name" "${!name}"
 		done
 		echo
 	} >"$RESULTS/repro.sh"

@@ -29,13 +29,17 @@ program_arguments()
 
 choose_tests()
 {
-	local programs program
+	local programs program name
 
 	"$TOP/scripts/list_tests.py" "$INSTALLED" "$TESTS" >"$RESULTS/chosen"
 	sed 's/ /:/' "$RESULTS/chosen" >"$RESULTS/wanted"
 	mapfile -t programs < <(cut -d' ' -f1 "$RESULTS/chosen" | uniq)
 	{
 		echo 'cd /kselftest || exit'
+		# What random tests read; see fsx.h.
+		for name in FUSE_WB_SEED FUSE_WB_ROUNDS; do
+			[ -z "${!name:-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
+		done
 		if [ -n "$TESTS" ]; then
 			for program in "${programs[@]}"; do
 				program_arguments "$program"

@@ -45,9 +45,9 @@ int abort_connection(unsigned int minor)
 }
 
 /* Sleep until there is a reason to clean up. */
-static enum cause wait_for_cause(int fd, pid_t test)
+static enum cause wait_for_cause(int fd, pid_t test, unsigned int seconds)
 {
-	__u64 deadline = now_usec() + GUARD_SECONDS * 1000000ULL;
+	__u64 deadline = now_usec() + seconds * 1000000ULL;
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char c;
 
@@ -106,7 +106,7 @@ static bool clean_up(const struct guard_note *note, FILE *out)
 static int guard_run(int fd, pid_t test, const struct guard_note *note,
 		     struct reqlog *log)
 {
-	enum cause cause = wait_for_cause(fd, test);
+	enum cause cause = wait_for_cause(fd, test, note->seconds);
 	char *text = NULL;
 	size_t size = 0;
 	bool clean;
@@ -120,8 +120,8 @@ static int guard_run(int fd, pid_t test, const struct guard_note *note,
 		fprintf(out, "# guard: %s ended without cleaning up\n",
 			note->test);
 	if (cause == DEADLINE) {
-		fprintf(out, "# guard: %s is not done after %d s, its threads:\n",
-			note->test, GUARD_SECONDS);
+		fprintf(out, "# guard: %s is not done after %u s, its threads:\n",
+			note->test, note->seconds);
 		process_print(out, test);
 	}
 	clean = clean_up(note, out);
@@ -137,7 +137,8 @@ static int guard_run(int fd, pid_t test, const struct guard_note *note,
 	return cause == ASKED ? GUARD_CLEAN : GUARD_ACTED_ALONE;
 }
 
-int guard_start(struct guard *g, const char *test, struct reqlog *log)
+int guard_start(struct guard *g, const char *test, unsigned int seconds,
+		struct reqlog *log)
 {
 	pid_t test_pid = getpid();
 	int sv[2];
@@ -147,6 +148,7 @@ int guard_start(struct guard *g, const char *test, struct reqlog *log)
 	if (g->note == MAP_FAILED)
 		return -1;
 	snprintf(g->note->test, sizeof(g->note->test), "%s", test);
+	g->note->seconds = seconds ? seconds : GUARD_SECONDS;
 	/* A pair of sockets: writing to a dead guard must not raise SIGPIPE. */
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return -1;

@@ -22,6 +22,7 @@ struct reqlog;
 /**
  * struct guard_note - what the guard has to know, in memory that it shares
  * @test: the test's name, for messages
+ * @seconds: its deadline
  * @dir: the mount point; empty: there is none yet
  * @minor: the connection's number under fusectl; 0: not known yet, the guard
  *	   looks @dir up
@@ -29,6 +30,7 @@ struct reqlog;
  */
 struct guard_note {
 	char test[128];
+	unsigned int seconds;
 	char dir[64];
 	unsigned int minor;
 	pid_t server;
@@ -50,6 +52,7 @@ struct guard {
  * guard_start() - fork the guard
  * @g: filled in
  * @test: the test's name
+ * @seconds: the deadline; 0: GUARD_SECONDS
  * @log: the server's log, printed when the deadline runs out
  *
  * Call it in the mount namespace that is to be used and before /dev/fuse is
@@ -57,7 +60,8 @@ struct guard {
  *
  * Return: 0, or -1 with errno set.
  */
-int guard_start(struct guard *g, const char *test, struct reqlog *log);
+int guard_start(struct guard *g, const char *test, unsigned int seconds,
+		struct reqlog *log);
 
 /**
  * guard_finish() - have it clean up, and wait for its end

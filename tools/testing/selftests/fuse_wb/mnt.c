@@ -120,7 +120,7 @@ int mnt_start(struct mnt *m, const struct server_opts *opts)
 		return failed("memory for the log");
 	if (enter_namespace())
 		return -1;
-	if (guard_start(&m->guard, m->test, m->log))
+	if (guard_start(&m->guard, m->test, m->seconds, m->log))
 		return failed("starting the guard");
 	if (make_dir(m))
 		return -1;

@@ -22,6 +22,7 @@
 /**
  * struct mnt - one FUSE mount, in a mount namespace of the test's own
  * @test: the test's full name, "fixture.variant.test"
+ * @seconds: after which the guard ends the test; 0: GUARD_SECONDS
  * @dir: the mount point
  * @minor: the connection's number under fusectl
  * @abort_fd: /sys/fs/fuse/connections/<minor>/abort
@@ -34,6 +35,7 @@
  */
 struct mnt {
 	char test[MNT_NAME_MAX];
+	unsigned int seconds;
 	char dir[64];
 	unsigned int minor;
 	int abort_fd;

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A random mix of everything that can be done to a file, checked against a
+ * model.
+ *
+ * Writeback, direct I/O, mappings, truncation and holes have to agree on what
+ * the file holds at every moment.  A broken kernel shows bytes that nobody
+ * wrote, old bytes that were overwritten, or bytes behind the end.
+ *
+ * FUSE_WB_SEED repeats a run, FUSE_WB_ROUNDS makes it longer.
+ */
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "common.h"
+#include "fsx.h"
+
+#define FILE_NAME	"file"
+#define ROUNDS		300
+
+/*
+ *   model, in memory <--- compare ---.
+ *                                    |
+ *   one or two processes --- fd, direct, map --- "file" at the server
+ */
+FIXTURE(fsx)
+{
+	struct mnt m;
+	char *model;
+	__u64 seed;
+};
+
+FIXTURE_VARIANT(fsx)
+{
+	struct server_opts opts;
+};
+
+FIXTURE_VARIANT_ADD(fsx, cached)
+{
+	.opts = { .writeback_cache = true, .async_dio = true },
+};
+
+FIXTURE_VARIANT_ADD(fsx, cached_splice_threads)
+{
+	.opts = { .writeback_cache = true, .threads = 4, .splice_in = true,
+		  .splice_out = true, .max_write = 32 << 10 },
+};
+
+FIXTURE_VARIANT_ADD(fsx, through)
+{
+	.opts = { .async_dio = true, .threads = 4 },
+};
+
+FIXTURE_VARIANT_ADD(fsx, through_splice)
+{
+	.opts = { .splice_in = true, .splice_out = true,
+		  .max_write = 32 << 10 },
+};
+
+FIXTURE_SETUP(fsx)
+{
+	self->m.seconds = fsx_seconds();
+	if (!mnt_setup(_metadata, &self->m, &variant->opts, variant))
+		return;
+	self->seed = fsx_seed();
+	self->model = mmap(NULL, FSX_MAX, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->model);
+	fill_pattern(self->model, FSX_MAX, 1);
+	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->model,
+				FSX_MAX));
+}
+
+FIXTURE_TEARDOWN(fsx)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+TEST_F_TIMEOUT(fsx, one_process_sees_what_it_did, FSX_SECONDS + 10)
+{
+	struct fsx f = { .ops = FSX_ALL, .turns = 1 };
+
+	ASSERT_EQ(0, fsx_open(&f, &self->m, FILE_NAME, self->model, FSX_MAX,
+			      self->seed));
+	ASSERT_EQ(0, fsx_run(&f, fsx_rounds(ROUNDS)));
+	EXPECT_EQ(0, fsx_check_server(&f));
+	EXPECT_EQ(0, reqlog_overlap(self->m.log, sysconf(_SC_PAGESIZE)));
+}
+
+/*
+ * Each has bytes of its own, but they share pages.  The size stays as it is.
+ */
+TEST_F_TIMEOUT(fsx, two_processes_see_what_they_did, FSX_SECONDS + 10)
+{
+	struct fsx f = { .ops = FSX_ALL & ~FSX_SIZES, .turns = 2 };
+	int status = -1;
+	pid_t pid;
+
+	ASSERT_EQ(0, fsx_open(&f, &self->m, FILE_NAME, self->model, FSX_MAX,
+			      self->seed));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		f.turn = 1;
+		_exit(fsx_run(&f, fsx_rounds(ROUNDS)) ? 1 : 0);
+	}
+	EXPECT_EQ(0, fsx_run(&f, fsx_rounds(ROUNDS)));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, fsx_check_server(&f));
+}
+
+TEST_HARNESS_MAIN
