@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Changes of a file's size, and holes, against writeback.
+ *
+ * SETATTR and FALLOCATE change the file at the server, WRITEs under way do so
+ * too, and the server may carry them out in the order in which they arrive.  A
+ * sound kernel sends the one when the other has been answered, crops what it
+ * sends later, and ends writeback of a page that a truncation took away.  A
+ * broken one lets old bytes come back behind the end or into a hole, loses what
+ * was written, or never ends writeback.
+ */
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "common.h"
+#include "fsx.h"
+
+#define FILE_NAME	"file"
+#define PAGES		8
+#define ROUNDS		300
+#define RECORD		13
+
+/*
+ *   fd ---- pwrite --.
+ *                     >-- page cache --- WRITEs ---> server: "file"
+ *   map --- store  --'                                  ^
+ *   a thread: ftruncate, fallocate -- SETATTR, ... -----'
+ *
+ * data: what the file has to hold in the end
+ */
+FIXTURE(truncate)
+{
+	struct mnt m;
+	ssize_t page;
+	size_t len;
+	int fd;
+	int fd2;
+	char *map;
+	char *data;
+	char *seen;
+	long before;
+};
+
+FIXTURE_VARIANT(truncate)
+{
+	struct server_opts opts;
+};
+
+FIXTURE_VARIANT_ADD(truncate, cached)
+{
+	.opts = { .writeback_cache = true },
+};
+
+FIXTURE_VARIANT_ADD(truncate, cached_splice_threads)
+{
+	.opts = { .writeback_cache = true, .threads = 3, .splice_in = true,
+		  .splice_out = true },
+};
+
+FIXTURE_VARIANT_ADD(truncate, through)
+{
+	.opts = { .threads = 3 },
+};
+
+FIXTURE_SETUP(truncate)
+{
+	self->m.seconds = fsx_seconds();
+	if (!mnt_setup(_metadata, &self->m, &variant->opts, variant))
+		return;
+	self->page = sysconf(_SC_PAGESIZE);
+	self->len = PAGES * self->page;
+	self->data = calloc(2, self->len);
+	self->seen = malloc(2 * self->len);
+	ASSERT_TRUE(self->data && self->seen);
+	fill_pattern(self->data, self->len, 1);
+	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->data,
+				self->len));
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, self->fd);
+	self->fd2 = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, self->fd2);
+	self->map = mmap(NULL, self->len, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_POPULATE, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, self->map);
+	self->before = pages_in_writeback();
+}
+
+FIXTURE_TEARDOWN(truncate)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+typedef FIXTURE_DATA(truncate) truncate_data;
+
+/*
+ * New bytes in some pages, through the mapping: that is the same on all kinds
+ * of connections, and takes no lock of the file's.
+ */
+static bool store(truncate_data *self, off_t off, size_t len)
+{
+	fill_pattern(self->data + off, len, 2);
+	return !mnt_run(&self->m, &call_store, (struct call_arg){
+		.buf = self->data + off, .to = self->map + off, .len = len });
+}
+
+/* The place in the log of the first SETATTR that sets the size, or 0. */
+static int find_truncation(struct reqlog *log, enum req_step step)
+{
+	int i, nr = word_get(&log->nr);
+
+	for (i = 0; i < nr; i++)
+		if (log->ev[i].req.opcode == FUSE_SETATTR &&
+		    log->ev[i].req.flags & FATTR_SIZE &&
+		    log->ev[i].step == step)
+			return i + 1;
+	return 0;
+}
+
+/* Is the file what it has to be, in the cache and at the server? */
+static void check_file(struct __test_metadata *_metadata, truncate_data *self,
+		       size_t size)
+{
+	struct stat st;
+
+	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }));
+	ASSERT_EQ(0, fence(&self->m));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_EQ(size, st.st_size);
+	EXPECT_EQ(size, server_size(self->m.ctl, FILE_NAME));
+	ASSERT_EQ(size, pread(self->fd2, self->seen, 2 * self->len, 0));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, size));
+	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen, size));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, size)) {
+		TH_LOG("the server's bytes are not what they have to be");
+	}
+	EXPECT_EQ(0, await_pages_in_writeback(self->before));
+}
+
+TEST_F(truncate, truncation_is_sent_after_write_is_answered)
+{
+	size_t size = 3 * self->page + 123;
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_TRUE(store(self, 2 * self->page, 4 * self->page));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	c = mnt_call(&self->m, &call_ftruncate, (struct call_arg){
+		.fd = self->fd, .len = size });
+	ASSERT_NE(NULL, c);
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
+	EXPECT_EQ(0, find_truncation(self->m.log, REQ_ARRIVED)) {
+		TH_LOG("SETATTR was sent before WRITE was answered");
+	}
+
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+	EXPECT_LT(find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1),
+		  find_truncation(self->m.log, REQ_ARRIVED));
+	check_file(_metadata, self, size);
+}
+
+/* Writeback begins while SETATTR is under way: it waits, and gets shorter. */
+TEST_F(truncate, write_behind_truncation_is_cropped)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+	size_t size = 2 * self->page + 123;
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_SETATTR));
+	c = mnt_call(&self->m, &call_ftruncate, (struct call_arg){
+		.fd = self->fd, .len = size });
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1));
+	ASSERT_TRUE(store(self, 2 * self->page, 3 * self->page));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_EQ(0, fence(&self->m));
+	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED)) {
+		TH_LOG("WRITE was sent while SETATTR was under way");
+	}
+
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+	check_file(_metadata, self, size);
+	EXPECT_EQ(123, reqlog_bytes(self->m.log, &writes, REQ_ARRIVED)) {
+		TH_LOG("the WRITE was not cropped to the new size");
+	}
+}
+
+/* The same, and nothing is left to send. */
+TEST_F(truncate, writeback_of_page_truncated_off_ends)
+{
+	size_t size = self->page;
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_SETATTR));
+	c = mnt_call(&self->m, &call_ftruncate, (struct call_arg){
+		.fd = self->fd, .len = size });
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1));
+	ASSERT_TRUE(store(self, 4 * self->page, 2 * self->page));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	/* The control: the pages are under writeback, and were not sent. */
+	EXPECT_LE(self->before + 2, pages_in_writeback());
+	ASSERT_EQ(0, fence(&self->m));
+	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
+
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+	check_file(_metadata, self, size);
+	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
+}
+
+/* What was cut off does not come back when the file grows again. */
+TEST_F(truncate, file_that_grows_again_has_zeroes)
+{
+	size_t size = 2 * self->page + 123;
+
+	ASSERT_TRUE(store(self, self->page, 4 * self->page));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_ftruncate, (struct call_arg){
+		.fd = self->fd, .len = size }));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_ftruncate, (struct call_arg){
+		.fd = self->fd, .len = self->len }));
+	memset(self->data + size, 0, self->len - size);
+	EXPECT_EQ(-1, first_difference(self->data, self->map, self->len));
+	check_file(_metadata, self, self->len);
+}
+
+/* A hole is made at the server when it has answered the WRITEs of the range. */
+static void check_hole(struct __test_metadata *_metadata, truncate_data *self,
+		       unsigned int mode)
+{
+	off_t off = 2 * self->page + 123;
+	size_t len = 2 * self->page;
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_TRUE(store(self, 2 * self->page, 3 * self->page));
+	c = mnt_call(&self->m, &call_fallocate, (struct call_arg){
+		.fd = self->fd, .off = off, .len = len, .flags = mode });
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_FALLOCATE, REQ_ARRIVED, 1)) {
+		TH_LOG("FALLOCATE was sent before WRITE was answered");
+	}
+
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret) {
+		TH_LOG("fallocate: %s", strerror(c->err));
+	}
+	EXPECT_LT(find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1),
+		  find_req(&self->m, FUSE_FALLOCATE, REQ_ARRIVED, 1));
+	memset(self->data + off, 0, len);
+	EXPECT_EQ(-1, first_difference(self->data, self->map, self->len)) {
+		TH_LOG("the cache still has what was in the hole");
+	}
+	check_file(_metadata, self, self->len);
+}
+
+TEST_F(truncate, hole_is_punched_after_write_is_answered)
+{
+	check_hole(_metadata, self, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+}
+
+TEST_F(truncate, range_is_zeroed_after_write_is_answered)
+{
+	check_hole(_metadata, self, FALLOC_FL_ZERO_RANGE);
+}
+
+/* Whether it waits for WRITEs before the end or not is the kernel's choice. */
+TEST_F(truncate, allocation_loses_no_dirty_bytes)
+{
+	size_t size = 2 * self->len - 123;
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_TRUE(store(self, 5 * self->page, 3 * self->page));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	/* And something that has not been sent yet. */
+	ASSERT_TRUE(store(self, self->page, self->page));
+	c = mnt_call(&self->m, &call_fallocate, (struct call_arg){
+		.fd = self->fd, .off = self->len - 77,
+		.len = size - self->len + 77 });
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(CALL_LOST, call_stays_blocked(&self->m, c));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+	check_file(_metadata, self, size);
+}
+
+static int run_disturber(truncate_data *self, struct fsx *f, __u32 *stop)
+{
+	unsigned int i;
+
+	for (i = 0; !word_get(stop); i++) {
+		if (sync_file_range(self->fd2, 0, 0, SYNC_FILE_RANGE_WRITE))
+			return 1;
+		if (i % 16 == 0 && fdatasync(self->fd2))
+			return 1;
+		/* What it reads may change at any time; it has to be there. */
+		if (i % 4 == 0 && pread(self->fd2, f->buf, FSX_MAX, 0) < 0)
+			return 1;
+	}
+	return 0;
+}
+
+/*
+ * One process changes the size all the time, another one writes back and reads
+ * whatever there is.  The first one checks each byte.
+ */
+TEST_F_TIMEOUT(truncate, size_changes_survive_writeback_by_another_process,
+	       FSX_SECONDS + 10)
+{
+	struct fsx f = {
+		.turns = 1,
+		.ops = FSX_SIZES | 1 << FSX_WRITE | 1 << FSX_PUNCH |
+		       1 << FSX_ZERO | 1 << FSX_READ | 1 << FSX_MAP_WRITE,
+	};
+	__u32 *stop;
+	int status = -1;
+	char *model;
+	pid_t pid;
+
+	model = mmap(NULL, 2 * FSX_MAX, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, model);
+	stop = (__u32 *)(model + FSX_MAX);
+	memcpy(model, self->data, self->len);
+	ASSERT_EQ(0, fsx_open(&f, &self->m, FILE_NAME, model, self->len,
+			      fsx_seed()));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(run_disturber(self, &f, stop));
+	EXPECT_EQ(0, fsx_run(&f, fsx_rounds(ROUNDS)));
+	word_set(stop, 1);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, fsx_check_server(&f));
+	EXPECT_LE(ROUNDS / 30, count_req(&self->m, FUSE_WRITE, REQ_REPLIED)) {
+		TH_LOG("hardly a WRITE was sent: nothing was tested");
+	}
+}
+
+/* Append numbered records. */
+static int append_records(int fd, char who, unsigned long rounds)
+{
+	char record[RECORD + 1];
+	unsigned long i;
+
+	for (i = 0; i < rounds; i++) {
+		snprintf(record, sizeof(record), "%c%011lu\n", who, i);
+		if (write(fd, record, RECORD) != RECORD)
+			return 1;
+	}
+	return 0;
+}
+
+/* Records of two processes, under writeback all the time, in one file. */
+TEST_F_TIMEOUT(truncate, appended_records_are_all_there, FSX_SECONDS + 10)
+{
+	unsigned long rounds = fsx_rounds(ROUNDS), i, next[2] = { 0, 0 };
+	int fd = mnt_open(&self->m, "log", O_RDWR | O_CREAT | O_APPEND);
+	int status = -1;
+	char *p, *all;
+	pid_t pid;
+
+	ASSERT_LE(0, fd);
+	all = malloc(2 * rounds * RECORD + 1);
+	ASSERT_NE(NULL, all);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(append_records(fd, '1', rounds));
+	for (i = 0; i < rounds; i++) {
+		char record[RECORD + 1];
+
+		snprintf(record, sizeof(record), "0%011lu\n", i);
+		ASSERT_EQ(RECORD, write(fd, record, RECORD));
+		ASSERT_EQ(0, sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE));
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+	ASSERT_EQ(0, fsync(fd));
+
+	ASSERT_EQ(2 * rounds * RECORD, server_size(self->m.ctl, "log"));
+	ASSERT_EQ(0, server_get(self->m.ctl, "log", 0, all,
+				2 * rounds * RECORD));
+	all[2 * rounds * RECORD] = '\0';
+	for (p = all, i = 0; i < 2 * rounds; i++, p += RECORD) {
+		ASSERT_TRUE(*p == '0' || *p == '1');
+		ASSERT_EQ(next[*p - '0']++, strtoul(p + 1, NULL, 10));
+	}
+	EXPECT_EQ(rounds, next[0]);
+	EXPECT_EQ(rounds, next[1]);
+}
+
+/*
+ * Only with the writeback cache does the kernel know a size that the server has
+ * not heard of.  A broken kernel believes the server and cuts off dirty bytes.
+ */
+FIXTURE(dirty_size)
+{
+	struct mnt m;
+	int fd;
+};
+
+FIXTURE_SETUP(dirty_size)
+{
+	const struct server_opts opts = { .writeback_cache = true };
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, "old", 3));
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(dirty_size)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+TEST_F(dirty_size, server_size_is_not_trusted_while_dirty)
+{
+	struct statx stx;
+	char seen[8];
+
+	ASSERT_EQ(5, pwrite(self->fd, "hello", 5, 3));
+	ASSERT_EQ(0, statx(self->fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
+			   STATX_SIZE, &stx));
+	/* The control: the server was asked, and knows of three bytes. */
+	EXPECT_NE(0, find_req(&self->m, FUSE_GETATTR, REQ_REPLIED, 1));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	EXPECT_EQ(3, server_size(self->m.ctl, FILE_NAME));
+
+	EXPECT_EQ(8, stx.stx_size);
+	EXPECT_EQ(8, pread(self->fd, seen, 8, 0));
+	EXPECT_EQ(0, memcmp(seen, "oldhello", 8));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }));
+	EXPECT_EQ(8, server_size(self->m.ctl, FILE_NAME));
+}
+
+TEST_HARNESS_MAIN
