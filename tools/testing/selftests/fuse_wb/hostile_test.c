@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A server that breaks the protocol, or dies.
+ *
+ * Whatever it writes to /dev/fuse, and wherever it ends, a sound kernel refuses
+ * what makes no sense, gives the caller an error where there is no answer,
+ * prints nothing, and has nothing left in the end.  A broken one ends writeback
+ * twice or never, takes a wrong answer for the right one, or warns and crashes.
+ */
+
+#include <dirent.h>
+#include <sys/statfs.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+
+#include "common.h"
+
+#define FILE_NAME	"file"
+
+/* In the unique of an answer to FUSE_INTERRUPT, and of a request sent again. */
+#define INTERRUPT_BIT	1ULL
+#define RESEND_BIT	(1ULL << 63)
+
+/* FUSE_NOTIFY_RESEND, which is newer than many <linux/fuse.h> */
+#define NOTIFY_RESEND	7
+
+/*
+ *   fd --- write ---> page cache --- WRITE ---> server: held
+ *                                                  |
+ *   test: bytes of its own making ---------------> /dev/fuse
+ */
+FIXTURE(hostile)
+{
+	struct mnt m;
+	ssize_t page;
+	int fd;
+	char *data;
+	char *seen;
+	long before;
+};
+
+FIXTURE_VARIANT(hostile)
+{
+	struct server_opts opts;
+};
+
+FIXTURE_VARIANT_ADD(hostile, copy)
+{
+	.opts = { .writeback_cache = true },
+};
+
+FIXTURE_VARIANT_ADD(hostile, splice_threads)
+{
+	.opts = { .writeback_cache = true, .threads = 3, .splice_in = true,
+		  .splice_out = true },
+};
+
+FIXTURE_SETUP(hostile)
+{
+	if (!mnt_setup(_metadata, &self->m, &variant->opts, variant))
+		return;
+	self->page = sysconf(_SC_PAGESIZE);
+	self->data = malloc(self->page);
+	self->seen = malloc(self->page);
+	ASSERT_TRUE(self->data && self->seen);
+	fill_pattern(self->data, self->page, 1);
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->fd);
+	self->before = pages_in_writeback();
+}
+
+FIXTURE_TEARDOWN(hostile)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+typedef FIXTURE_DATA(hostile) hostile_data;
+
+/* An answer, or with unique 0 a notification, and some room behind it. */
+struct message {
+	struct fuse_out_header out;
+	char body[256];
+};
+
+/* Have one page under writeback.  Return: the held WRITE's unique. */
+static __u64 hold_write(struct __test_metadata *_metadata, hostile_data *self)
+{
+	int nr = count_req(&self->m, FUSE_WRITE, REQ_ARRIVED);
+	int seq;
+
+	if (!nr)
+		ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(self->page, pwrite(self->fd, self->data, self->page, 0));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	seq = await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, nr + 1);
+	ASSERT_NE(0, seq);
+	return self->m.log->ev[seq - 1].req.unique;
+}
+
+/* The held WRITE is answered after all, and all is well. */
+static void check_answer(struct __test_metadata *_metadata, hostile_data *self)
+{
+	struct call *c = mnt_call(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd });
+
+	ASSERT_NE(NULL, c);
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
+		TH_LOG("a wrong answer was taken for that to WRITE");
+	}
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen,
+				self->page));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->page));
+	EXPECT_EQ(0, await_pages_in_writeback(self->before));
+}
+
+/* Answers that fit no request: size bytes are written, whatever len says. */
+static const struct {
+	const char *what;
+	size_t size;
+	__u32 len;
+	__s32 error;
+	__u64 flip;
+	int refused;
+} misfits[] = {
+	{ "another unique", 24, 24, 0, 1 << 20, ENOENT },
+	{ "a unique that never was", 24, 24, 0, ~7ULL, ENOENT },
+	{ "a length too long", 24, 25, 0, 0, EINVAL },
+	{ "a length too short", 24, 16, 0, 0, EINVAL },
+	{ "a length of 0", 24, 0, 0, 0, EINVAL },
+	{ "a huge length", 24, ~0U, 0, 0, EINVAL },
+	{ "an error above 0", 16, 16, EIO, 0, EINVAL },
+	{ "error -512", 16, 16, -512, 0, EINVAL },
+	{ "the least error", 16, 16, -0x7fffffff - 1, 0, EINVAL },
+	{ "one byte", 1, 16, 0, 0, EINVAL },
+	{ "half a header", 8, 8, 0, 0, EINVAL },
+	{ "nearly a header", 15, 15, 0, 0, EINVAL },
+	{ "an interrupt's answer", 24, 24, 0, INTERRUPT_BIT, EINVAL },
+	{ "EAGAIN to no interrupt", 16, 16, -EAGAIN, INTERRUPT_BIT, EINVAL },
+	{ "a unique of a request sent again", 24, 24, 0, RESEND_BIT, ENOENT },
+};
+
+TEST_F(hostile, answer_that_fits_no_request_is_refused)
+{
+	__u64 unique = hold_write(_metadata, self);
+	unsigned int i;
+
+	for (i = 0; i < sizeof(misfits) / sizeof(misfits[0]); i++) {
+		struct message msg = { .out = {
+			.len = misfits[i].len,
+			.error = misfits[i].error,
+			.unique = unique ^ misfits[i].flip,
+		} };
+
+		EXPECT_EQ(misfits[i].refused, server_raw(self->m.ctl, &msg,
+							 misfits[i].size)) {
+			TH_LOG("answer with %s", misfits[i].what);
+		}
+	}
+	check_answer(_metadata, self);
+}
+
+/* Answers to the WRITE itself, with a body that no WRITE can have. */
+static const struct {
+	const char *what;
+	__u32 len;
+	__s32 error;
+} bodies[] = {
+	{ "no body", 16, 0 },
+	{ "half a body", 20, 0 },
+	{ "more than a body", 32, 0 },
+	{ "much more than a body", 272, 0 },
+	{ "an error with a body", 24, -EIO },
+};
+
+/* The request ends with an error, and its page is no longer under writeback. */
+TEST_F(hostile, answer_with_wrong_body_is_an_error)
+{
+	unsigned int i;
+
+	for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		struct message msg = { .out = {
+			.len = bodies[i].len,
+			.error = bodies[i].error,
+			.unique = hold_write(_metadata, self),
+		} };
+
+		EXPECT_EQ(EINVAL, server_raw(self->m.ctl, &msg,
+					     bodies[i].len)) {
+			TH_LOG("answer with %s", bodies[i].what);
+		}
+		EXPECT_EQ(-1, mnt_run(&self->m, &call_fsync, (struct call_arg){
+			.fd = self->fd })) {
+			TH_LOG("answer with %s is success", bodies[i].what);
+		}
+		EXPECT_EQ(EIO, errno);
+		EXPECT_EQ(0, await_pages_in_writeback(self->before));
+		/* It was answered: the server's own answer comes too late. */
+		EXPECT_EQ(ENOENT, server_raw(self->m.ctl, &msg, msg.out.len));
+	}
+	/* The control: the file is as good as new. */
+	hold_write(_metadata, self);
+	check_answer(_metadata, self);
+}
+
+TEST_F(hostile, answer_to_aborted_request_is_refused)
+{
+	struct message msg = { .out = {
+		.len = sizeof(msg.out),
+		.unique = hold_write(_metadata, self),
+	} };
+	int seq;
+
+	ASSERT_EQ(0, mnt_abort(&self->m));
+	EXPECT_NE(0, server_raw(self->m.ctl, &msg, msg.out.len));
+	EXPECT_EQ(1, server_release(self->m.ctl, 0));
+	seq = find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1);
+	ASSERT_NE(0, seq);
+	EXPECT_NE(0, self->m.log->ev[seq - 1].refused);
+	EXPECT_EQ(-1, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }));
+	EXPECT_EQ(0, await_pages_in_writeback(self->before));
+}
+
+/* Every notification with each length but the right one, and those unknown. */
+TEST_F(hostile, garbage_notification_is_refused)
+{
+	__u32 len, code;
+
+	hold_write(_metadata, self);
+	for (code = 0; code < 12; code++) {
+		/* A poll that nobody waits for, and a request to send again. */
+		if (code == FUSE_NOTIFY_POLL || code == NOTIFY_RESEND)
+			continue;
+		for (len = 16; len < 64; len++) {
+			struct message msg = { .out = {
+				.len = len, .error = code } };
+
+			memset(msg.body, 0xa5, sizeof(msg.body));
+			EXPECT_LT(0, server_raw(self->m.ctl, &msg, len)) {
+				TH_LOG("notification %u of %u bytes was taken",
+				       code, len);
+			}
+		}
+	}
+	check_answer(_metadata, self);
+}
+
+/* Notifications that are well made, and make no sense. */
+TEST_F(hostile, notification_about_nothing_is_refused)
+{
+	struct {
+		struct fuse_out_header out;
+		union {
+			struct fuse_notify_inval_inode_out inode;
+			struct fuse_notify_store_out store;
+			struct fuse_notify_retrieve_out retrieve;
+		};
+		char body[16];
+	} msg = { };
+
+	hold_write(_metadata, self);
+	msg.out.error = FUSE_NOTIFY_INVAL_INODE;
+	msg.out.len = sizeof(msg.out) + sizeof(msg.inode);
+	msg.inode.ino = 4711;
+	msg.inode.len = -1;
+	EXPECT_EQ(ENOENT, server_raw(self->m.ctl, &msg, msg.out.len));
+
+	msg.out.error = FUSE_NOTIFY_STORE;
+	msg.out.len = sizeof(msg.out) + sizeof(msg.store) + 16;
+	msg.store = (struct fuse_notify_store_out){ .nodeid = 4711, .size = 16 };
+	EXPECT_EQ(ENOENT, server_raw(self->m.ctl, &msg, msg.out.len));
+	/* The root is no file. */
+	msg.store.nodeid = FUSE_ROOT_ID;
+	EXPECT_EQ(EINVAL, server_raw(self->m.ctl, &msg, msg.out.len));
+	/* More than there is. */
+	msg.store.nodeid = 2;
+	msg.store.size = 17;
+	EXPECT_EQ(EINVAL, server_raw(self->m.ctl, &msg, msg.out.len));
+	msg.store.size = ~0U;
+	EXPECT_EQ(EINVAL, server_raw(self->m.ctl, &msg, msg.out.len));
+
+	msg.out.error = FUSE_NOTIFY_RETRIEVE;
+	msg.out.len = sizeof(msg.out) + sizeof(msg.retrieve);
+	msg.retrieve = (struct fuse_notify_retrieve_out){
+		.nodeid = FUSE_ROOT_ID, .size = ~0U };
+	EXPECT_EQ(EINVAL, server_raw(self->m.ctl, &msg, msg.out.len));
+	check_answer(_metadata, self);
+}
+
+/* FUSE_NOTIFY_RESEND: one request, two arrivals, one answer. */
+TEST_F(hostile, write_sent_again_is_answered_once)
+{
+	struct message msg = { .out = {
+		.len = sizeof(msg.out), .error = NOTIFY_RESEND } };
+	__u64 unique = hold_write(_metadata, self);
+	struct message old = { .out = {
+		.len = sizeof(old.out), .unique = unique } };
+	int ret, seq;
+
+	ret = server_raw(self->m.ctl, &msg, msg.out.len);
+	if (ret == EINVAL)
+		SKIP(return, "needs FUSE_NOTIFY_RESEND");
+	ASSERT_EQ(0, ret);
+	seq = await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 2);
+	ASSERT_NE(0, seq);
+	EXPECT_EQ(unique | RESEND_BIT, self->m.log->ev[seq - 1].req.unique);
+	/* What it had first is no longer known by that name. */
+	EXPECT_EQ(ENOENT, server_raw(self->m.ctl, &old, old.out.len));
+	check_answer(_metadata, self);
+}
+
+/* A READ that ends within the file: the rest is a hole, not old memory. */
+TEST_F(hostile, short_read_is_filled_with_zeroes)
+{
+	const struct req_match reads = { .opcode = FUSE_READ };
+	int fd;
+
+	ASSERT_EQ(0, server_put(self->m.ctl, "cold", 0, self->data,
+				self->page));
+	fd = mnt_open(&self->m, "cold", O_RDONLY);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, server_rule(self->m.ctl, &reads, RULE_SIZE, 100));
+	memset(self->seen, 'x', self->page);
+	ASSERT_EQ(self->page, pread(fd, self->seen, self->page, 0));
+	memset(self->data + 100, 0, self->page - 100);
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->page));
+}
+
+/* Without the writeback cache, write(2) itself gets the answer to WRITE. */
+FIXTURE(hostile_through)
+{
+	struct mnt m;
+	int fd;
+};
+
+FIXTURE_SETUP(hostile_through)
+{
+	const struct server_opts opts = { };
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(hostile_through)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+TEST_F(hostile_through, more_written_than_asked_is_an_error)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+	static const unsigned int sizes[] = { 6, 4096, 0x7fffffff, ~0U };
+	unsigned int i;
+
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		ASSERT_EQ(0, server_rule(self->m.ctl, &writes, RULE_SIZE,
+					 sizes[i]));
+		EXPECT_EQ(-1, pwrite(self->fd, "hello", 5, 0)) {
+			TH_LOG("5 bytes asked, %u written", sizes[i]);
+		}
+		EXPECT_EQ(EIO, errno);
+	}
+	ASSERT_EQ(0, server_rule(self->m.ctl, &writes, RULE_SIZE, 2));
+	EXPECT_EQ(2, pwrite(self->fd, "hello", 5, 0));
+	/* The control */
+	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
+	EXPECT_EQ(5, pwrite(self->fd, "hello", 5, 0));
+}
+
+/* The server kills itself when it gets a request of one kind. */
+FIXTURE(death)
+{
+	struct mnt m;
+	long before;
+};
+
+FIXTURE_VARIANT(death)
+{
+	__u32 opcode;
+};
+
+#define DEATH_AT(name, code) \
+	FIXTURE_VARIANT_ADD(death, name) { .opcode = code }
+
+DEATH_AT(lookup, FUSE_LOOKUP);
+DEATH_AT(getattr, FUSE_GETATTR);
+DEATH_AT(setattr, FUSE_SETATTR);
+DEATH_AT(create, FUSE_CREATE);
+DEATH_AT(open, FUSE_OPEN);
+DEATH_AT(read, FUSE_READ);
+DEATH_AT(write, FUSE_WRITE);
+DEATH_AT(fsync, FUSE_FSYNC);
+DEATH_AT(flush, FUSE_FLUSH);
+DEATH_AT(release, FUSE_RELEASE);
+DEATH_AT(fallocate, FUSE_FALLOCATE);
+DEATH_AT(copy_file_range, FUSE_COPY_FILE_RANGE);
+DEATH_AT(lseek, FUSE_LSEEK);
+DEATH_AT(statfs, FUSE_STATFS);
+DEATH_AT(getxattr, FUSE_GETXATTR);
+DEATH_AT(opendir, FUSE_OPENDIR);
+DEATH_AT(readdir, FUSE_READDIR);
+
+FIXTURE_SETUP(death)
+{
+	const struct server_opts opts = { .writeback_cache = true };
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->before = pages_in_writeback();
+	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, "hello", 5));
+}
+
+FIXTURE_TEARDOWN(death)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+/* Something of everything, whatever becomes of it. */
+static long use_everything(const struct call_arg *arg)
+{
+	const char *dir = arg->buf;
+	static char page[4096];
+	struct statfs sfs;
+	struct statx stx;
+	char path[128];
+	DIR *d;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/new", dir);
+	close(open(path, O_RDWR | O_CREAT, 0600));
+	statfs(dir, &sfs);
+	d = opendir(dir);
+	if (d) {
+		readdir(d);
+		closedir(d);
+	}
+	snprintf(path, sizeof(path), "%s/" FILE_NAME, dir);
+	fd = open(path, O_RDWR);
+	if (fd < 0)
+		return -1;
+	statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_ALL, &stx);
+	fgetxattr(fd, "user.x", page, sizeof(page));
+	if (pread(fd, page, sizeof(page), 0) < 0 ||
+	    pwrite(fd, page, sizeof(page), 3) < 0)
+		goto out;
+	fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2);
+	copy_file_range(fd, &(loff_t){ 0 }, fd, &(loff_t){ 100 }, 10, 0);
+	if (ftruncate(fd, 50000) || pwrite(fd, page, sizeof(page), 40000) < 0)
+		goto out;
+	lseek(fd, 0, SEEK_HOLE);
+	fsync(fd);
+out:
+	close(fd);
+	return 0;
+}
+
+TEST_F(death, everything_ends)
+{
+	const struct call_op op = { "use of everything", -1, use_everything };
+	const struct req_match match = { .opcode = variant->opcode };
+	__u64 deadline = wait_deadline();
+	siginfo_t info = { };
+
+	ASSERT_EQ(0, server_rule(self->m.ctl, &match, RULE_DIE, 0));
+	mnt_run(&self->m, &op, (struct call_arg){ .buf = self->m.dir });
+	EXPECT_NE(ETIMEDOUT, errno);
+	/* The control: it got that request, and is no more. */
+	EXPECT_NE(0, await_req(&self->m, variant->opcode, REQ_ARRIVED, 1));
+	while (!info.si_pid && now_usec() < deadline)
+		ASSERT_EQ(0, waitid(P_PID, self->m.server, &info,
+				    WEXITED | WNOHANG | WNOWAIT));
+	EXPECT_EQ(SIGKILL, info.si_status);
+
+	EXPECT_EQ(0, await_pages_in_writeback(self->before));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ }));
+}
+
+TEST_HARNESS_MAIN
