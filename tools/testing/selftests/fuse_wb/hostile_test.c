@@ -19,7 +19,7 @@
 
 /* In the unique of an answer to FUSE_INTERRUPT, and of a request sent again. */
 #define INTERRUPT_BIT	1ULL
-#define RESEND_BIT	(1ULL << 63)
+#define RESEND_BIT	0x8000000000000000ULL
 
 /* FUSE_NOTIFY_RESEND, which is newer than many <linux/fuse.h> */
 #define NOTIFY_RESEND	7
@@ -74,8 +74,6 @@ FIXTURE_TEARDOWN(hostile)
 	mnt_teardown(_metadata, &self->m);
 }
 
-typedef FIXTURE_DATA(hostile) hostile_data;
-
 /* An answer, or with unique 0 a notification, and some room behind it. */
 struct message {
 	struct fuse_out_header out;
@@ -83,7 +81,8 @@ struct message {
 };
 
 /* Have one page under writeback.  Return: the held WRITE's unique. */
-static __u64 hold_write(struct __test_metadata *_metadata, hostile_data *self)
+static __u64 hold_write(struct __test_metadata *_metadata,
+			struct _test_data_hostile *self)
 {
 	int nr = count_req(&self->m, FUSE_WRITE, REQ_ARRIVED);
 	int seq;
@@ -98,7 +97,8 @@ static __u64 hold_write(struct __test_metadata *_metadata, hostile_data *self)
 }
 
 /* The held WRITE is answered after all, and all is well. */
-static void check_answer(struct __test_metadata *_metadata, hostile_data *self)
+static void check_answer(struct __test_metadata *_metadata,
+			 struct _test_data_hostile *self)
 {
 	struct call *c = mnt_call(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->fd });
@@ -147,7 +147,7 @@ TEST_F(hostile, answer_that_fits_no_request_is_refused)
 	__u64 unique = hold_write(_metadata, self);
 	unsigned int i;
 
-	for (i = 0; i < sizeof(misfits) / sizeof(misfits[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(misfits); i++) {
 		struct message msg = { .out = {
 			.len = misfits[i].len,
 			.error = misfits[i].error,
@@ -180,7 +180,7 @@ TEST_F(hostile, answer_with_wrong_body_is_an_error)
 {
 	unsigned int i;
 
-	for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(bodies); i++) {
 		struct message msg = { .out = {
 			.len = bodies[i].len,
 			.error = bodies[i].error,
@@ -357,7 +357,7 @@ TEST_F(hostile_through, more_written_than_asked_is_an_error)
 	static const unsigned int sizes[] = { 6, 4096, 0x7fffffff, ~0U };
 	unsigned int i;
 
-	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		ASSERT_EQ(0, server_rule(self->m.ctl, &writes, RULE_SIZE,
 					 sizes[i]));
 		EXPECT_EQ(-1, pwrite(self->fd, "hello", 5, 0)) {
@@ -384,26 +384,39 @@ FIXTURE_VARIANT(death)
 	__u32 opcode;
 };
 
-#define DEATH_AT(name, code) \
-	FIXTURE_VARIANT_ADD(death, name) { .opcode = code }
+FIXTURE_VARIANT_ADD(death, lookup) { .opcode = FUSE_LOOKUP };
 
-DEATH_AT(lookup, FUSE_LOOKUP);
-DEATH_AT(getattr, FUSE_GETATTR);
-DEATH_AT(setattr, FUSE_SETATTR);
-DEATH_AT(create, FUSE_CREATE);
-DEATH_AT(open, FUSE_OPEN);
-DEATH_AT(read, FUSE_READ);
-DEATH_AT(write, FUSE_WRITE);
-DEATH_AT(fsync, FUSE_FSYNC);
-DEATH_AT(flush, FUSE_FLUSH);
-DEATH_AT(release, FUSE_RELEASE);
-DEATH_AT(fallocate, FUSE_FALLOCATE);
-DEATH_AT(copy_file_range, FUSE_COPY_FILE_RANGE);
-DEATH_AT(lseek, FUSE_LSEEK);
-DEATH_AT(statfs, FUSE_STATFS);
-DEATH_AT(getxattr, FUSE_GETXATTR);
-DEATH_AT(opendir, FUSE_OPENDIR);
-DEATH_AT(readdir, FUSE_READDIR);
+FIXTURE_VARIANT_ADD(death, getattr) { .opcode = FUSE_GETATTR };
+
+FIXTURE_VARIANT_ADD(death, setattr) { .opcode = FUSE_SETATTR };
+
+FIXTURE_VARIANT_ADD(death, create) { .opcode = FUSE_CREATE };
+
+FIXTURE_VARIANT_ADD(death, open) { .opcode = FUSE_OPEN };
+
+FIXTURE_VARIANT_ADD(death, read) { .opcode = FUSE_READ };
+
+FIXTURE_VARIANT_ADD(death, write) { .opcode = FUSE_WRITE };
+
+FIXTURE_VARIANT_ADD(death, fsync) { .opcode = FUSE_FSYNC };
+
+FIXTURE_VARIANT_ADD(death, flush) { .opcode = FUSE_FLUSH };
+
+FIXTURE_VARIANT_ADD(death, release) { .opcode = FUSE_RELEASE };
+
+FIXTURE_VARIANT_ADD(death, fallocate) { .opcode = FUSE_FALLOCATE };
+
+FIXTURE_VARIANT_ADD(death, copy_file_range) { .opcode = FUSE_COPY_FILE_RANGE };
+
+FIXTURE_VARIANT_ADD(death, lseek) { .opcode = FUSE_LSEEK };
+
+FIXTURE_VARIANT_ADD(death, statfs) { .opcode = FUSE_STATFS };
+
+FIXTURE_VARIANT_ADD(death, getxattr) { .opcode = FUSE_GETXATTR };
+
+FIXTURE_VARIANT_ADD(death, opendir) { .opcode = FUSE_OPENDIR };
+
+FIXTURE_VARIANT_ADD(death, readdir) { .opcode = FUSE_READDIR };
 
 FIXTURE_SETUP(death)
 {

@@ -123,11 +123,9 @@ FIXTURE_TEARDOWN(order)
 	mnt_teardown(_metadata, &self->m);
 }
 
-typedef FIXTURE_DATA(order) order_data;
-typedef struct _fixture_variant_order order_variant;
-
 /* Write new bytes to two pages' worth of the file at @off, in a thread. */
-static struct call *change(order_data *self, const order_variant *variant,
+static struct call *change(struct _test_data_order *self,
+			   const struct _fixture_variant_order *variant,
 			   off_t off, unsigned int seed)
 {
 	size_t len = 2 * self->page;
@@ -140,8 +138,9 @@ static struct call *change(order_data *self, const order_variant *variant,
 }
 
 /* The same, and wait for it. */
-static bool changed(order_data *self, const order_variant *variant, off_t off,
-		    unsigned int seed)
+static bool changed(struct _test_data_order *self,
+		    const struct _fixture_variant_order *variant,
+		    off_t off, unsigned int seed)
 {
 	struct call *c = change(self, variant, off, seed);
 
@@ -149,7 +148,8 @@ static bool changed(order_data *self, const order_variant *variant, off_t off,
 }
 
 /* Is the file what it has to be: at the server, and for every kind of reader */
-static void check_bytes(struct __test_metadata *_metadata, order_data *self)
+static void check_bytes(struct __test_metadata *_metadata,
+			struct _test_data_order *self)
 {
 	/* This must not depend on the calls that are under test. */
 	ASSERT_EQ(0, fence(&self->m));
@@ -174,9 +174,10 @@ static void check_bytes(struct __test_metadata *_metadata, order_data *self)
  * A call waits for the server's answer to WRITE, and @opcode, unless it is 0,
  * is sent after that.
  */
-static void check_waits(struct __test_metadata *_metadata, order_data *self,
-			const order_variant *variant, const struct call_op *op,
-			__u32 opcode)
+static void check_waits(struct __test_metadata *_metadata,
+			struct _test_data_order *self,
+			const struct _fixture_variant_order *variant,
+			const struct call_op *op, __u32 opcode)
 {
 	struct call *c;
 
@@ -214,9 +215,12 @@ TEST_F(order, fsync_is_sent_after_write_is_answered)
 
 TEST_F(order, fdatasync_is_sent_after_write_is_answered)
 {
+	int seq;
+
 	check_waits(_metadata, self, variant, &call_fdatasync, FUSE_FSYNC);
-	EXPECT_EQ(FUSE_FSYNC_FDATASYNC, self->m.log->ev[
-		  find_req(&self->m, FUSE_FSYNC, REQ_ARRIVED, 1) - 1].req.flags);
+	seq = find_req(&self->m, FUSE_FSYNC, REQ_ARRIVED, 1);
+	ASSERT_NE(0, seq);
+	EXPECT_EQ(FUSE_FSYNC_FDATASYNC, self->m.log->ev[seq - 1].req.flags);
 }
 
 TEST_F(order, msync_sends_fsync_after_write_is_answered)

@@ -218,8 +218,8 @@ int await_pages_in_writeback(long max)
 
 	while ((pages = pages_in_writeback()) > max) {
 		if (now_usec() >= deadline) {
-			fprintf(stderr, "# awaited for %d s in vain: %ld pages under writeback, at most %ld expected\n",
-				WAIT_SECONDS, pages, max);
+			fprintf(stderr, "# awaited for %d s in vain: %ld pages still under writeback\n",
+				WAIT_SECONDS, pages - max);
 			return -1;
 		}
 		sched_yield();

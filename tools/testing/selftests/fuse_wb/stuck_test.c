@@ -63,7 +63,7 @@ FIXTURE_VARIANT_ADD(stuck, frozen)
 
 /* Open @files files, dirty them and put them under writeback. */
 static void get_stuck(struct __test_metadata *_metadata,
-		      FIXTURE_DATA(stuck) *self, int files, bool frozen)
+		      struct _test_data_stuck *self, int files, bool frozen)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
 	char name[16];
@@ -108,7 +108,7 @@ FIXTURE_TEARDOWN(stuck)
 
 /* The server works again, and answers what it was sent. */
 static void unstick(struct __test_metadata *_metadata,
-		    FIXTURE_DATA(stuck) *self, bool frozen)
+		    struct _test_data_stuck *self, bool frozen)
 {
 	if (frozen)
 		ASSERT_EQ(0, server_thaw(&self->m));
@@ -117,7 +117,7 @@ static void unstick(struct __test_metadata *_metadata,
 
 /* All is written and as it should be, and nothing is left under writeback. */
 static void check_files(struct __test_metadata *_metadata,
-			FIXTURE_DATA(stuck) *self, int files)
+			struct _test_data_stuck *self, int files)
 {
 	char name[16];
 	int i;
@@ -208,7 +208,7 @@ TEST_F(stuck, statistics_return_to_zero)
 
 /* An fsync under way, whatever ends the connection, and then nothing at all. */
 static void check_end(struct __test_metadata *_metadata,
-		      FIXTURE_DATA(stuck) *self, struct call *c)
+		      struct _test_data_stuck *self, struct call *c)
 {
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	EXPECT_EQ(-1, c->ret) {
@@ -223,7 +223,7 @@ static void check_end(struct __test_metadata *_metadata,
 }
 
 static struct call *start_fsync(struct __test_metadata *_metadata,
-				FIXTURE_DATA(stuck) *self, int i)
+				struct _test_data_stuck *self, int i)
 {
 	struct call *c = mnt_call(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->fd[i] });
@@ -268,7 +268,7 @@ TEST_F(stuck, lazy_unmount_returns_and_loses_nothing)
 }
 
 /* A process that writes to the first file and ends. */
-static pid_t start_writer(FIXTURE_DATA(stuck) *self)
+static pid_t start_writer(struct _test_data_stuck *self)
 {
 	pid_t pid = fork();
 
@@ -352,7 +352,7 @@ FIXTURE_TEARDOWN(sync)
 
 /* The WRITEs were sent, the answers are missing, and who asks for them waits. */
 static void check_started(struct __test_metadata *_metadata,
-			  FIXTURE_DATA(sync) *self, int files)
+			  struct _test_data_sync *self, int files)
 {
 	const struct req_match late = {
 		.opcode = FUSE_WRITE, .start = 2 * LEN };

@@ -92,13 +92,11 @@ FIXTURE_TEARDOWN(truncate)
 	mnt_teardown(_metadata, &self->m);
 }
 
-typedef FIXTURE_DATA(truncate) truncate_data;
-
 /*
  * New bytes in some pages, through the mapping: that is the same on all kinds
  * of connections, and takes no lock of the file's.
  */
-static bool store(truncate_data *self, off_t off, size_t len)
+static bool store(struct _test_data_truncate *self, off_t off, size_t len)
 {
 	fill_pattern(self->data + off, len, 2);
 	return !mnt_run(&self->m, &call_store, (struct call_arg){
@@ -119,8 +117,8 @@ static int find_truncation(struct reqlog *log, enum req_step step)
 }
 
 /* Is the file what it has to be, in the cache and at the server? */
-static void check_file(struct __test_metadata *_metadata, truncate_data *self,
-		       size_t size)
+static void check_file(struct __test_metadata *_metadata,
+		       struct _test_data_truncate *self, size_t size)
 {
 	struct stat st;
 
@@ -233,8 +231,8 @@ TEST_F(truncate, file_that_grows_again_has_zeroes)
 }
 
 /* A hole is made at the server when it has answered the WRITEs of the range. */
-static void check_hole(struct __test_metadata *_metadata, truncate_data *self,
-		       unsigned int mode)
+static void check_hole(struct __test_metadata *_metadata,
+		       struct _test_data_truncate *self, unsigned int mode)
 {
 	off_t off = 2 * self->page + 123;
 	size_t len = 2 * self->page;
@@ -300,7 +298,8 @@ TEST_F(truncate, allocation_loses_no_dirty_bytes)
 	check_file(_metadata, self, size);
 }
 
-static int run_disturber(truncate_data *self, struct fsx *f, __u32 *stop)
+static int run_disturber(struct _test_data_truncate *self, struct fsx *f,
+			 __u32 *stop)
 {
 	unsigned int i;
 
