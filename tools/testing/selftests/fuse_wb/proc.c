@@ -216,15 +216,16 @@ int await_pages_in_writeback(long max)
 	__u64 deadline = wait_deadline();
 	long pages;
 
-	while ((pages = pages_in_writeback()) > max) {
-		if (now_usec() >= deadline) {
-			fprintf(stderr, "# awaited for %d s in vain: %ld pages still under writeback\n",
-				WAIT_SECONDS, pages - max);
-			return -1;
-		}
+	do {
+		pages = pages_in_writeback();
+		if (pages <= max)
+			return 0;
 		sched_yield();
-	}
-	return 0;
+	} while (now_usec() < deadline);
+
+	fprintf(stderr, "# awaited for %d s in vain: the end of writeback of %ld pages\n",
+		WAIT_SECONDS, pages - max);
+	return -1;
 }
 
 long bdi_counter(unsigned int minor, const char *name)
