@@ -15,7 +15,7 @@
 #define LEN		(64 << 10)
 
 /* In the reply to INIT, and newer than many <linux/fuse.h>. */
-#define DIRECT_IO_ALLOW_MMAP	(1ULL << 36)
+#define DIRECT_IO_ALLOW_MMAP	0x1000000000ULL
 
 FIXTURE(server)
 {
