@@ -360,6 +360,8 @@ int fsx_check_server(struct fsx *f)
 {
 	if (fsync(f->fd))
 		return call_failed(f, "fsync");
+	if (await_writes(f->m))
+		return -1;
 	if (server_size(f->m->ctl, f->name) != (long long)f->size)
 		return complain(f, "the server has another size");
 	if (server_get(f->m->ctl, f->name, 0, f->buf, f->size))

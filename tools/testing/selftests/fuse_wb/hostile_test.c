@@ -95,8 +95,7 @@ static __u64 hold_write(struct __test_metadata *_metadata,
 static void check_answer(struct __test_metadata *_metadata,
 			 struct _test_data_hostile *self)
 {
-	struct call *c = mnt_call(&self->m, &call_fsync, (struct call_arg){
-		.fd = self->fd });
+	struct call *c = mnt_call_close(&self->m, self->fd);
 
 	ASSERT_NE(NULL, c);
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {

@@ -280,6 +280,27 @@ int start_writeback(struct mnt *m, int fd)
 		.fd = fd, .flags = SYNC_FILE_RANGE_WRITE });
 }
 
+int await_writes(struct mnt *m)
+{
+	int sent;
+
+	if (fence(m))
+		return -1;
+	sent = count_req(m, FUSE_WRITE, REQ_ARRIVED);
+	return !sent || await_req(m, FUSE_WRITE, REQ_REPLIED, sent) ? 0 : -1;
+}
+
+struct call *mnt_call_close(struct mnt *m, int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy < 0) {
+		failed("copying a descriptor");
+		return NULL;
+	}
+	return mnt_call(m, &call_close, (struct call_arg){ .fd = copy });
+}
+
 int server_freeze(struct mnt *m)
 {
 	__u64 deadline = wait_deadline();

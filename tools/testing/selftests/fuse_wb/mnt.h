@@ -118,6 +118,18 @@ int make_file_old(int fd);
 int start_writeback(struct mnt *m, int fd);
 
 /*
+ * Sleep until every WRITE that was sent has its answer: so that a test of
+ * something else does not depend on fsync.
+ */
+int await_writes(struct mnt *m);
+
+/*
+ * close(2) of a copy of a descriptor, in a new thread: it waits for the answers
+ * to all WRITEs of the file, and the descriptor is still there.
+ */
+struct call *mnt_call_close(struct mnt *m, int fd);
+
+/*
  * The server stops, as a frozen or traced process does: it reads no request and
  * obeys no command until it is thawed.
  */

@@ -151,10 +151,7 @@ static bool changed(struct _test_data_order *self,
 static void check_bytes(struct __test_metadata *_metadata,
 			struct _test_data_order *self)
 {
-	/* This must not depend on the calls that are under test. */
-	ASSERT_EQ(0, fence(&self->m));
-	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_REPLIED,
-			       count_req(&self->m, FUSE_WRITE, REQ_ARRIVED)));
+	ASSERT_EQ(0, await_writes(&self->m));
 	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen,
 				self->len));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->len)) {

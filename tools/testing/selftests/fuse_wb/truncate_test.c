@@ -124,7 +124,7 @@ static void check_file(struct __test_metadata *_metadata,
 
 	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->fd }));
-	ASSERT_EQ(0, fence(&self->m));
+	ASSERT_EQ(0, await_writes(&self->m));
 	ASSERT_EQ(0, fstat(self->fd, &st));
 	EXPECT_EQ(size, st.st_size);
 	EXPECT_EQ(size, server_size(self->m.ctl, FILE_NAME));
@@ -393,6 +393,7 @@ TEST_F_TIMEOUT(truncate, appended_records_are_all_there, FSX_SECONDS + 10)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_EQ(0, status);
 	ASSERT_EQ(0, fsync(fd));
+	ASSERT_EQ(0, await_writes(&self->m));
 
 	ASSERT_EQ(2 * rounds * RECORD, server_size(self->m.ctl, "log"));
 	ASSERT_EQ(0, server_get(self->m.ctl, "log", 0, all,
@@ -450,6 +451,7 @@ TEST_F(dirty_size, server_size_is_not_trusted_while_dirty)
 	EXPECT_EQ(0, memcmp(seen, "oldhello", 8));
 	ASSERT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->fd }));
+	ASSERT_EQ(0, await_writes(&self->m));
 	EXPECT_EQ(8, server_size(self->m.ctl, FILE_NAME));
 }
 
