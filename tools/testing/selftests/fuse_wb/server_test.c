@@ -135,7 +135,7 @@ TEST_F(server, handler_can_invalidate)
 		.fd = self->fd }));
 	seq = reqlog_find(self->m.log, &note, REQ_REPLIED, 1);
 	ASSERT_LT(find_req(&self->m, FUSE_FSYNC, REQ_ARRIVED, 1), seq);
-	EXPECT_LT(seq, find_req(&self->m, FUSE_FSYNC, REQ_REPLIED, 1));
+	EXPECT_LT(seq, await_req(&self->m, FUSE_FSYNC, REQ_REPLIED, 1));
 	EXPECT_EQ(0, self->m.log->ev[seq - 1].refused);
 	ASSERT_EQ(100, pread(self->fd, self->seen, 100, 0));
 	EXPECT_LT(reads, count_req(&self->m, FUSE_READ, REQ_ARRIVED));

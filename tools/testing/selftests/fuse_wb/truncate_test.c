@@ -442,7 +442,7 @@ TEST_F(dirty_size, server_size_is_not_trusted_while_dirty)
 	ASSERT_EQ(0, statx(self->fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
 			   STATX_SIZE, &stx));
 	/* The control: the server was asked, and knows of three bytes. */
-	EXPECT_NE(0, find_req(&self->m, FUSE_GETATTR, REQ_REPLIED, 1));
+	EXPECT_NE(0, await_req(&self->m, FUSE_GETATTR, REQ_REPLIED, 1));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(3, server_size(self->m.ctl, FILE_NAME));
 
