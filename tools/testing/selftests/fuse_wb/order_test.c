@@ -37,7 +37,7 @@ FIXTURE(order)
 {
 	struct mnt m;
 	ssize_t page;
-	size_t len;
+	ssize_t len;
 	int fd;
 	int fd2;
 	int direct;
@@ -217,7 +217,9 @@ TEST_F(order, fdatasync_is_sent_after_write_is_answered)
 	check_waits(_metadata, self, variant, &call_fdatasync, FUSE_FSYNC);
 	seq = find_req(&self->m, FUSE_FSYNC, REQ_ARRIVED, 1);
 	ASSERT_NE(0, seq);
-	EXPECT_EQ(FUSE_FSYNC_FDATASYNC, self->m.log->ev[seq - 1].req.flags);
+	EXPECT_EQ(1U, self->m.log->ev[seq - 1].req.flags) {
+		TH_LOG("FUSE_FSYNC_FDATASYNC is missing");
+	}
 }
 
 TEST_F(order, msync_sends_fsync_after_write_is_answered)

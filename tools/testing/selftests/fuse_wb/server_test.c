@@ -68,7 +68,7 @@ FIXTURE_TEARDOWN(server)
 TEST_F(server, max_pages_limits_each_write)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
-	long most = 4 * sysconf(_SC_PAGESIZE);
+	__u64 most = 4 * sysconf(_SC_PAGESIZE);
 	unsigned int i;
 
 	ASSERT_EQ(LEN, pwrite(self->fd, self->data, LEN, 0));

@@ -135,7 +135,7 @@ static void check_files(struct __test_metadata *_metadata,
 
 TEST_F(stuck, cached_pages_can_be_read)
 {
-	int answers = self->m.log->nr;
+	__u32 answers = self->m.log->nr;
 
 	EXPECT_EQ(LEN, mnt_run(&self->m, &call_pread, (struct call_arg){
 		.fd = self->fd[0], .buf = self->seen, .len = LEN }));

@@ -34,7 +34,7 @@ FIXTURE(truncate)
 {
 	struct mnt m;
 	ssize_t page;
-	size_t len;
+	ssize_t len;
 	int fd;
 	int fd2;
 	char *map;
@@ -118,7 +118,7 @@ static int find_truncation(struct reqlog *log, enum req_step step)
 
 /* Is the file what it has to be, in the cache and at the server? */
 static void check_file(struct __test_metadata *_metadata,
-		       struct _test_data_truncate *self, size_t size)
+		       struct _test_data_truncate *self, ssize_t size)
 {
 	struct stat st;
 
@@ -327,6 +327,7 @@ TEST_F_TIMEOUT(truncate, size_changes_survive_writeback_by_another_process,
 		.ops = FSX_SIZES | 1 << FSX_WRITE | 1 << FSX_PUNCH |
 		       1 << FSX_ZERO | 1 << FSX_READ | 1 << FSX_MAP_WRITE,
 	};
+	unsigned long writes;
 	__u32 *stop;
 	int status = -1;
 	char *model;
@@ -348,8 +349,8 @@ TEST_F_TIMEOUT(truncate, size_changes_survive_writeback_by_another_process,
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, fsx_check_server(&f));
-	EXPECT_LE(fsx_rounds(ROUNDS) / 30,
-		  count_req(&self->m, FUSE_WRITE, REQ_REPLIED)) {
+	writes = count_req(&self->m, FUSE_WRITE, REQ_REPLIED);
+	EXPECT_LE(fsx_rounds(ROUNDS) / 30, writes) {
 		TH_LOG("hardly a WRITE was sent: nothing was tested");
 	}
 }
@@ -373,12 +374,13 @@ TEST_F_TIMEOUT(truncate, appended_records_are_all_there, FSX_SECONDS + 10)
 {
 	unsigned long rounds = fsx_rounds(ROUNDS), i, next[2] = { 0, 0 };
 	int fd = mnt_open(&self->m, "log", O_RDWR | O_CREAT | O_APPEND);
+	long long len = 2 * rounds * RECORD;
 	int status = -1;
 	char *p, *all;
 	pid_t pid;
 
 	ASSERT_LE(0, fd);
-	all = malloc(2 * rounds * RECORD + 1);
+	all = malloc(len + 1);
 	ASSERT_NE(NULL, all);
 	pid = fork();
 	ASSERT_LE(0, pid);
@@ -396,10 +398,9 @@ TEST_F_TIMEOUT(truncate, appended_records_are_all_there, FSX_SECONDS + 10)
 	ASSERT_EQ(0, fsync(fd));
 	ASSERT_EQ(0, await_writes(&self->m));
 
-	ASSERT_EQ(2 * rounds * RECORD, server_size(self->m.ctl, "log"));
-	ASSERT_EQ(0, server_get(self->m.ctl, "log", 0, all,
-				2 * rounds * RECORD));
-	all[2 * rounds * RECORD] = '\0';
+	ASSERT_EQ(len, server_size(self->m.ctl, "log"));
+	ASSERT_EQ(0, server_get(self->m.ctl, "log", 0, all, len));
+	all[len] = '\0';
 	for (p = all, i = 0; i < 2 * rounds; i++, p += RECORD) {
 		ASSERT_TRUE(*p == '0' || *p == '1');
 		ASSERT_EQ(next[*p - '0']++, strtoul(p + 1, NULL, 10));
@@ -447,7 +448,7 @@ TEST_F(dirty_size, server_size_is_not_trusted_while_dirty)
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(3, server_size(self->m.ctl, FILE_NAME));
 
-	EXPECT_EQ(8, stx.stx_size);
+	EXPECT_EQ(8ULL, stx.stx_size);
 	EXPECT_EQ(8, pread(self->fd, seen, 8, 0));
 	EXPECT_EQ(0, memcmp(seen, "oldhello", 8));
 	ASSERT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
