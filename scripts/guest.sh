@@ -63,8 +63,9 @@ qemu_command()
 	accel=$(accelerator)
 	append="console=ttyS0 fuse_wb.leave=reset $(common_arguments)"
 	append+=$(ports /dev/vport0p1 /dev/vport0p2 /dev/vport0p3)
-	# Memory blocks that can be taken offline, for the tests that do.
-	[ "$MEM" -lt 2048 ] || append+=" kernelcore=1G"
+	# For the tests of migration: memory blocks that can be taken offline, and
+	# two nodes.
+	[ "$MEM" -lt 2048 ] || append+=" kernelcore=1G numa=fake=2"
 	command=(qemu-system-x86_64 -machine "pc,acpi=off" -nodefaults -no-user-config -display none -no-reboot
 		-kernel "$OBJ/vmlinux" -initrd "$INITRD" -append "$append"
 		-m "$MEM" -smp "$CPUS,sockets=$CPUS")

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -103,10 +104,18 @@ static int use_cpu(void *arg)
 {
 	const int *cpu = arg;
 	cpu_set_t set;
+	char *p;
 
 	CPU_ZERO(&set);
 	CPU_SET(*cpu, &set);
-	return sched_setaffinity(0, sizeof(set), &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		return 1;
+	p = mmap(NULL, 32 << 10, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return 2;
+	memset(p, 1, 32 << 10);
+	return 0;
 }
 
 /*
@@ -125,8 +134,8 @@ static int displace(const struct memcg *cg)
 		return failed(other.dir);
 	for (cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++) {
 		pid = memcg_run(&other, use_cpu, &cpu);
-		if (pid > 0)
-			waitpid(pid, &status, 0);
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+			fprintf(stderr, "# using CPU %d failed\n", cpu);
 	}
 	return empty_and_remove(&other);
 }

@@ -8,7 +8,9 @@
  * it has sent a copy of it.
  */
 
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "common.h"
 
@@ -16,6 +18,7 @@
 #define MAX_WRITE	(128 << 10)
 #define LEN		(8 * MAX_WRITE)
 #define MEMORY		"/sys/devices/system/memory"
+#define MAX_BLOCKS	64
 
 /*
  *   "file": LEN bytes under writeback
@@ -129,6 +132,114 @@ static bool file_says(const char *dir, const char *name, const char *word)
 	return !strcmp(text, word);
 }
 
+/* Is a folder in sysfs there, or a file in it? */
+static bool there_is(const char *dir, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return !access(path, F_OK);
+}
+
+/* The node that the page at an address is on, or a negative errno. */
+static int node_of(void *addr)
+{
+	int status = -ENOENT;
+
+	if (syscall(SYS_move_pages, 0, 1UL, &addr, NULL, &status, 0))
+		return -errno;
+	return status;
+}
+
+/* What move_pages(2) is to move, and where to. */
+struct move {
+	void *addr[2];
+	int node[2];
+};
+
+static long do_move_pages(const struct call_arg *arg)
+{
+	struct move *move = arg->buf;
+	int status[2];
+
+	return syscall(SYS_move_pages, 0, 2UL, move->addr, move->node, status,
+		       MPOL_MF_MOVE);
+}
+
+static const struct call_op call_move_pages = {
+	"move_pages", SYS_move_pages, do_move_pages
+};
+
+static long do_mbind(const struct call_arg *arg)
+{
+	const struct move *move = arg->buf;
+	unsigned long nodes = 1UL << move->node[0];
+	long page = sysconf(_SC_PAGESIZE);
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (syscall(SYS_mbind, move->addr[i], page, MPOL_BIND, &nodes,
+			    64UL, MPOL_MF_MOVE))
+			return -1;
+	return 0;
+}
+
+static const struct call_op call_mbind = { "mbind", SYS_mbind, do_mbind };
+
+/*
+ * Ask for two pages to be moved to another node, one under writeback and one of
+ * the test's own.  A broken kernel waits for the server.
+ */
+static void check_move(struct __test_metadata *_metadata,
+		       struct _test_data_held *self, const struct call_op *op)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	struct move move;
+	int from;
+
+	move.addr[0] = mmap(NULL, page, PROT_READ, MAP_SHARED | MAP_POPULATE,
+			    self->fd, 0);
+	move.addr[1] = mmap(NULL, page, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, move.addr[0]);
+	ASSERT_NE(MAP_FAILED, move.addr[1]);
+	from = node_of(move.addr[0]);
+	if (from < 0)
+		SKIP(return, "needs move_pages(2), of CONFIG_NUMA");
+	if (!there_is("/sys/devices/system/node", "node1"))
+		SKIP(return, "needs two memory nodes: boot with numa=fake=2");
+	move.node[0] = !from;
+	move.node[1] = !from;
+
+	/* How many could not be moved, of which move_pages(2) tells. */
+	EXPECT_LE(0, mnt_run(&self->m, op, (struct call_arg){
+		.buf = &move })) {
+		TH_LOG("%s: %s", op->name, strerror(errno));
+	}
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+	EXPECT_EQ(!from, node_of(move.addr[1])) {
+		TH_LOG("the page beside was not moved, either");
+	}
+	/* Not so where the kernel has sent copies. */
+	if (vm_counter("/proc/vmstat", "nr_writeback") > 0)
+		EXPECT_EQ(from, node_of(move.addr[0]));
+
+	/* The control: it was asked for, and only the held WRITEs forbade it. */
+	ASSERT_EQ(LEN / MAX_WRITE, server_release(self->m.ctl, 0));
+	EXPECT_EQ(0, mnt_run(&self->m, op, (struct call_arg){ .buf = &move }));
+	EXPECT_EQ(!from, node_of(move.addr[0]));
+}
+
+TEST_F(held, move_pages_leaves_page_under_writeback)
+{
+	check_move(_metadata, self, &call_move_pages);
+}
+
+TEST_F(held, mbind_leaves_page_under_writeback)
+{
+	check_move(_metadata, self, &call_mbind);
+}
+
 /*
  * A broken kernel tries for ever to empty the block.  A sound one gives up, or
  * has moved the page; and when the server has answered, the block can go.
@@ -167,6 +278,145 @@ TEST_F(held, offlining_ends_while_write_is_held)
 	}
 	EXPECT_TRUE(file_says(dir, "state", "offline"));
 	EXPECT_EQ(14, tell(&self->m, state, "online_movable"));
+}
+
+/*
+ * Compaction moves pages from the low end of a zone to free ones at the high
+ * end, until it has met itself.  To be sure that it gets to the file's pages,
+ * they are put into the lowest block of the zone while the others are offline.
+ *
+ *	a movable zone:          | lowest block | offline, then online again |
+ *	                              file  ------ compaction ----->
+ */
+FIXTURE(low)
+{
+	struct mnt m;
+	char block[MAX_BLOCKS][64];
+	int blocks;
+	int fd;
+	char *data;
+};
+
+/* Bring back what is offline.  Return: how many blocks did not come. */
+static int online_all(struct _test_data_low *self)
+{
+	char path[80];
+	int i, left = 0;
+
+	for (i = 0; i < self->blocks; i++) {
+		snprintf(path, sizeof(path), "%s/state", self->block[i]);
+		if (file_says(self->block[i], "state", "offline") &&
+		    write_file(path, "online_movable"))
+			left++;
+	}
+	return left;
+}
+
+/* The node of a memory block, 0 where there are no nodes. */
+static int block_node(const char *dir)
+{
+	char node[16];
+	int i;
+
+	for (i = 0; i < 64; i++) {
+		snprintf(node, sizeof(node), "node%d", i);
+		if (there_is(dir, node))
+			return i;
+	}
+	return 0;
+}
+
+/*
+ * Note the blocks of a movable zone, the lowest left out.  Return: their node,
+ * or -1.
+ */
+static int find_blocks(struct _test_data_low *self)
+{
+	int node = -1, i;
+	char dir[64];
+
+	for (i = 0; i < 4096 && self->blocks < MAX_BLOCKS; i++) {
+		snprintf(dir, sizeof(dir), MEMORY "/memory%d", i);
+		if (!file_says(dir, "valid_zones", "Movable"))
+			continue;
+		if (node < 0)
+			node = block_node(dir);
+		else if (node == block_node(dir))
+			snprintf(self->block[self->blocks++], sizeof(dir), "%s",
+				 dir);
+	}
+	return node;
+}
+
+FIXTURE_SETUP(low)
+{
+	const struct server_opts opts = {
+		.writeback_cache = true,
+		.max_write = MAX_WRITE,
+	};
+	unsigned long nodes;
+	char path[80];
+	int node, i;
+
+	node = find_blocks(self);
+	if (!self->blocks)
+		SKIP(return, "needs several blocks of movable memory: boot with kernelcore=");
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->data = malloc(LEN);
+	ASSERT_NE(NULL, self->data);
+	fill_pattern(self->data, LEN, 1);
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->fd);
+
+	for (i = 0; i < self->blocks; i++) {
+		snprintf(path, sizeof(path), "%s/state", self->block[i]);
+		/* Some may not go; the file's place is checked below. */
+		write_file(path, "offline");
+	}
+	nodes = 1UL << node;
+	syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64UL);
+	i = write(self->fd, self->data, LEN);
+	syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL);
+	ASSERT_EQ(0, online_all(self));
+	ASSERT_EQ(LEN, i);
+}
+
+FIXTURE_TEARDOWN(low)
+{
+	EXPECT_EQ(0, online_all(self));
+	mnt_teardown(_metadata, &self->m);
+}
+
+TEST_F(low, compaction_ends_while_write_is_held)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+	char path[] = "/proc/sys/vm/compact_memory";
+	__u64 pfn, after;
+
+	if (access(path, F_OK))
+		SKIP(return, "needs CONFIG_COMPACTION");
+	pfn = first_pfn(self->fd);
+	ASSERT_TRUE(pfn);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_EQ(0, reqlog_wait_bytes(self->m.log, &writes, REQ_ARRIVED, LEN));
+
+	EXPECT_EQ(1, tell(&self->m, path, "1")) {
+		TH_LOG("compaction waits for the answer to WRITE");
+	}
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+	after = first_pfn(self->fd);
+	if (vm_counter("/proc/vmstat", "nr_writeback") > 0) {
+		EXPECT_EQ(pfn, after);
+		/* The control: it does get there, and now it may. */
+		ASSERT_EQ(LEN / MAX_WRITE, server_release(self->m.ctl, 0));
+		EXPECT_EQ(1, tell(&self->m, path, "1"));
+		after = first_pfn(self->fd);
+	}
+	EXPECT_NE(pfn, after) {
+		TH_LOG("compaction never meets the page: nothing was tested");
+	}
 }
 
 TEST_HARNESS_MAIN

@@ -121,21 +121,31 @@ bool task_dying(pid_t pid)
 	return flags & PF_EXITING || pending & 1UL << (SIGKILL - 1);
 }
 
-bool task_blocked_in(pid_t tid, long nr)
+static bool blocked_in(pid_t pid, pid_t tid, long nr)
 {
 	char buf[256], *end, state;
 	long seen;
 
-	if (read_task_file(getpid(), tid, "syscall", buf, sizeof(buf)) > 0) {
+	if (read_task_file(pid, tid, "syscall", buf, sizeof(buf)) > 0) {
 		/* The word "running", or a number and the arguments. */
 		seen = strtol(buf, &end, 10);
 		if (end == buf || seen != nr)
 			return false;
-	} else if (errno != ENOENT || !task_state(getpid(), tid)) {
+	} else if (errno != ENOENT || !task_state(pid, tid)) {
 		return false;
 	}
-	state = task_state(getpid(), tid);
+	state = task_state(pid, tid);
 	return state == 'S' || state == 'D';
+}
+
+bool task_blocked_in(pid_t tid, long nr)
+{
+	return blocked_in(getpid(), tid, nr);
+}
+
+bool process_blocked_in(pid_t pid, long nr)
+{
+	return blocked_in(pid, pid, nr);
 }
 
 static void print_lines(FILE *out, const char *what, char *text)

@@ -35,6 +35,9 @@ bool task_dying(pid_t pid);
  */
 bool task_blocked_in(pid_t tid, long nr);
 
+/* The same for the main thread of a process, be it this one or a child. */
+bool process_blocked_in(pid_t pid, long nr);
+
 /* Print a thread's state, system call and kernel stack as TAP diagnostics. */
 void task_print(FILE *out, pid_t pid, pid_t tid);
 

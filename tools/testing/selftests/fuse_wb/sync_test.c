@@ -92,7 +92,7 @@ FIXTURE_TEARDOWN(mapped_write)
 }
 
 static void check_sent(struct __test_metadata *_metadata,
-		       FIXTURE_DATA(mapped_write) *self)
+		       struct _test_data_mapped_write *self)
 {
 	char seen = 0;
 
@@ -267,7 +267,7 @@ FIXTURE_TEARDOWN(redirtied)
 
 /* The control: fsync waits for both, and the server ends up with the new. */
 static void check_both_writes(struct __test_metadata *_metadata,
-			      FIXTURE_DATA(redirtied) *self)
+			      struct _test_data_redirtied *self)
 {
 	long page = sysconf(_SC_PAGESIZE);
 	char *seen = malloc(page);

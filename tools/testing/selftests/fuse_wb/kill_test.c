@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Killing those who wait for a server.
+ *
+ * Who names a file may have to wait for its server: fsync(2), close(2), a write
+ * to a page under writeback.  When the server never answers, SIGKILL has to end
+ * this; on a broken kernel the process stays until somebody who is root aborts
+ * the connection.  Linux 6.12 is such a kernel.
+ *
+ * A process that is killed closes its files and unmaps its memory.  That is a
+ * part of its end, and must not wait, either.
+ */
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "common.h"
+
+/*
+ *   fd, direct, map: one page of "file", under writeback -- WRITE --> held
+ *   a child: a call that has to wait <--- SIGKILL
+ */
+FIXTURE(killed)
+{
+	struct mnt m;
+	long page;
+	int fd;
+	int direct;
+	char *map;
+	char *data;
+};
+
+FIXTURE_SETUP(killed)
+{
+	const struct server_opts opts = {
+		.writeback_cache = true,
+		.open_flags = FOPEN_KEEP_CACHE,
+	};
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->page = sysconf(_SC_PAGESIZE);
+	self->data = aligned_alloc(self->page, self->page);
+	ASSERT_NE(NULL, self->data);
+	fill_pattern(self->data, self->page, 1);
+	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->data,
+				self->page));
+	self->fd = mnt_open(&self->m, "file", O_RDWR);
+	ASSERT_LE(0, self->fd);
+	self->direct = mnt_open(&self->m, "file", O_RDWR | O_DIRECT);
+	ASSERT_LE(0, self->direct);
+	self->map = mmap(NULL, self->page, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_POPULATE, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, self->map);
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 0));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+}
+
+FIXTURE_TEARDOWN(killed)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+static long do_pause(const struct call_arg *arg)
+{
+	(void)arg;
+	return pause();
+}
+
+static const struct call_op call_pause = { "pause", SYS_pause, do_pause };
+
+/* Is the process asleep in this call within WAIT_SECONDS? */
+static bool await_blocked(pid_t pid, const struct call_op *op)
+{
+	__u64 deadline = wait_deadline();
+
+	while (!process_blocked_in(pid, op->nr)) {
+		if (now_usec() > deadline) {
+			fprintf(stderr, "# awaited for %d s in vain: %s to block\n",
+				WAIT_SECONDS, op->name);
+			process_print(stderr, pid);
+			return false;
+		}
+		sched_yield();
+	}
+	return true;
+}
+
+/*
+ * A child makes the call and is killed in it.  With CLONE_FILES it shares the
+ * descriptors, so its end closes none; it has the mapping in any case.
+ */
+static void check_killed(struct __test_metadata *_metadata,
+			 struct _test_data_killed *self, unsigned long flags,
+			 const struct call_op *op, struct call_arg arg)
+{
+	long status;
+	pid_t pid;
+
+	pid = syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		op->fn(&arg);
+		_exit(0);
+	}
+	EXPECT_TRUE(await_blocked(pid, op));
+	ASSERT_EQ(0, fence(&self->m));
+	EXPECT_TRUE(await_blocked(pid, op)) {
+		TH_LOG("%s does not wait: nothing was tested", op->name);
+	}
+
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	status = mnt_run(&self->m, &call_waitpid, (struct call_arg){
+		.fd = pid });
+	EXPECT_TRUE(status >= 0 && WIFSIGNALED(status)) {
+		TH_LOG("SIGKILL does not end %s", op->name);
+		process_print(stderr, pid);
+	}
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+
+	/* What it left behind is in order. */
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->direct }));
+}
+
+TEST_F(killed, fsync_ends)
+{
+	check_killed(_metadata, self, CLONE_FILES, &call_fsync,
+		     (struct call_arg){ .fd = self->fd });
+}
+
+TEST_F(killed, write_ends)
+{
+	check_killed(_metadata, self, CLONE_FILES, &call_pwrite,
+		     (struct call_arg){ .fd = self->fd, .buf = self->data,
+					.len = self->page });
+}
+
+TEST_F(killed, store_to_mapping_ends)
+{
+	check_killed(_metadata, self, CLONE_FILES, &call_store,
+		     (struct call_arg){ .buf = self->data, .to = self->map,
+					.len = 1 });
+}
+
+TEST_F(killed, ftruncate_ends)
+{
+	check_killed(_metadata, self, CLONE_FILES, &call_ftruncate,
+		     (struct call_arg){ .fd = self->fd });
+	EXPECT_EQ(self->page, server_size(self->m.ctl, "file"));
+}
+
+TEST_F(killed, direct_read_ends)
+{
+	check_killed(_metadata, self, CLONE_FILES, &call_pread,
+		     (struct call_arg){ .fd = self->direct, .buf = self->data,
+					.len = self->page });
+}
+
+TEST_F(killed, close_ends)
+{
+	check_killed(_metadata, self, CLONE_FILES, &call_close,
+		     (struct call_arg){ .fd = self->fd });
+}
+
+/* It waits for nothing, but has the file open and mapped. */
+TEST_F(killed, exit_ends)
+{
+	check_killed(_metadata, self, 0, &call_pause, (struct call_arg){ });
+}
+
+TEST_HARNESS_MAIN
