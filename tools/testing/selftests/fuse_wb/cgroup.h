@@ -3,9 +3,10 @@
  * A memory cgroup, of the legacy hierarchy (v1) or of the unified one (v2).
  *
  * Call these after mnt_setup(): what they mount goes with the test's own mount
- * namespace.  The memory controller can be in one hierarchy at a time, and moves
- * only while nobody has a cgroup with it; that of an earlier test takes a moment
- * to vanish.
+ * namespace.  The memory controller can be in one hierarchy at a time.  Where v2
+ * has it for its children, it stays there and v1 is missing; elsewhere v2 is.
+ * For moving it while the machine runs is not sound: what was charged in v2 and
+ * is given back in v1 makes Linux 6.12 warn of a page_counter underflow.
  */
 
 #ifndef FUSE_WB_CGROUP_H

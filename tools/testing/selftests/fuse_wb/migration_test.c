@@ -18,8 +18,72 @@
 #define MAX_WRITE	(128 << 10)
 #define LEN		(8 * MAX_WRITE)
 #define MEMORY		"/sys/devices/system/memory"
+#define MAX_BLOCK_NR	4096
 #define MAX_BLOCKS	64
 #define SPREAD		(192 << 20)
+
+/* Is the first word of a file this one? */
+static bool file_says(const char *dir, const char *name, const char *word)
+{
+	char path[128], text[64] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	if (fscanf(f, "%63s", text) != 1)
+		text[0] = '\0';
+	fclose(f);
+	return !strcmp(text, word);
+}
+
+/* Is a folder in sysfs there, or a file in it? */
+static bool there_is(const char *dir, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return !access(path, F_OK);
+}
+
+/* The node of a memory block, 0 where there are no nodes. */
+static int block_node(const char *dir)
+{
+	char node[16];
+	int i;
+
+	for (i = 0; i < 64; i++) {
+		snprintf(node, sizeof(node), "node%d", i);
+		if (there_is(dir, node))
+			return i;
+	}
+	return 0;
+}
+
+/*
+ * Take memory from the node that has a movable zone, if there is one, and later
+ * from any again.  Elsewhere page cache may be in a zone that cannot go.
+ */
+static void use_movable_node(bool on)
+{
+	unsigned long nodes;
+	char dir[64];
+	int i;
+
+	if (!on) {
+		syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL);
+		return;
+	}
+	for (i = 0; i < MAX_BLOCK_NR; i++) {
+		snprintf(dir, sizeof(dir), MEMORY "/memory%d", i);
+		if (!file_says(dir, "valid_zones", "Movable"))
+			continue;
+		nodes = 1UL << block_node(dir);
+		syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64UL);
+		return;
+	}
+}
 
 /*
  *   "file": LEN bytes under writeback
@@ -52,7 +116,9 @@ FIXTURE_SETUP(held)
 	ASSERT_LE(0, self->fd);
 
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	use_movable_node(true);
 	ASSERT_EQ(LEN, write(self->fd, self->data, LEN));
+	use_movable_node(false);
 	ASSERT_EQ(0, mnt_run(&self->m, &call_sync_file_range, (struct call_arg){
 		.fd = self->fd, .flags = SYNC_FILE_RANGE_WRITE }));
 	ASSERT_EQ(0, reqlog_wait_bytes(self->m.log, &writes, REQ_ARRIVED, LEN));
@@ -115,31 +181,6 @@ static int block_of(__u64 pfn, char *dir, size_t size)
 	snprintf(dir, size, MEMORY "/memory%llu",
 		 pfn * sysconf(_SC_PAGESIZE) / bytes);
 	return 0;
-}
-
-/* Is the first word of a file this one? */
-static bool file_says(const char *dir, const char *name, const char *word)
-{
-	char path[128], text[64] = "";
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	f = fopen(path, "r");
-	if (!f)
-		return false;
-	if (fscanf(f, "%63s", text) != 1)
-		text[0] = '\0';
-	fclose(f);
-	return !strcmp(text, word);
-}
-
-/* Is a folder in sysfs there, or a file in it? */
-static bool there_is(const char *dir, const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return !access(path, F_OK);
 }
 
 /* The node that the page at an address is on, or a negative errno. */
@@ -334,30 +375,13 @@ static int online_all(struct _test_data_low *self)
 	return left;
 }
 
-/* The node of a memory block, 0 where there are no nodes. */
-static int block_node(const char *dir)
-{
-	char node[16];
-	int i;
-
-	for (i = 0; i < 64; i++) {
-		snprintf(node, sizeof(node), "node%d", i);
-		if (there_is(dir, node))
-			return i;
-	}
-	return 0;
-}
-
-/*
- * Note the blocks of a movable zone, the lowest left out.  Return: their node,
- * or -1.
- */
-static int find_blocks(struct _test_data_low *self)
+/* Note the blocks of a movable zone, the lowest left out. */
+static void find_blocks(struct _test_data_low *self)
 {
 	int node = -1, i;
 	char dir[64];
 
-	for (i = 0; i < 4096 && self->blocks < MAX_BLOCKS; i++) {
+	for (i = 0; i < MAX_BLOCK_NR && self->blocks < MAX_BLOCKS; i++) {
 		snprintf(dir, sizeof(dir), MEMORY "/memory%d", i);
 		if (!file_says(dir, "valid_zones", "Movable"))
 			continue;
@@ -367,7 +391,6 @@ static int find_blocks(struct _test_data_low *self)
 			snprintf(self->block[self->blocks++], sizeof(dir), "%s",
 				 dir);
 	}
-	return node;
 }
 
 FIXTURE_SETUP(low)
@@ -376,11 +399,10 @@ FIXTURE_SETUP(low)
 		.writeback_cache = true,
 		.max_write = MAX_WRITE,
 	};
-	unsigned long nodes;
 	char path[80];
-	int node, i;
+	int i;
 
-	node = find_blocks(self);
+	find_blocks(self);
 	if (!self->blocks)
 		SKIP(return, "needs several blocks of movable memory: boot with kernelcore=");
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
@@ -396,12 +418,11 @@ FIXTURE_SETUP(low)
 		/* Some may not go; the file's place is checked below. */
 		write_file(path, "offline");
 	}
-	nodes = 1UL << node;
-	syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64UL);
+	use_movable_node(true);
 	ASSERT_EQ(LEN, write(self->fd, self->data, LEN));
 	ASSERT_EQ(0, online_all(self));
 	ASSERT_EQ(0, spread_pages());
-	syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL);
+	use_movable_node(false);
 }
 
 FIXTURE_TEARDOWN(low)

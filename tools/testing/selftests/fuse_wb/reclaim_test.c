@@ -51,13 +51,12 @@ FIXTURE_VARIANT(memcg)
 	size_t beside;
 };
 
-/* v2 first: it has the controller until somebody wants it in v1. */
 FIXTURE_VARIANT_ADD(memcg, v2_clean_cache_beside)
 {
 	.beside = CLEAN,
 };
 
-FIXTURE_VARIANT_ADD(memcg, v2_nothing_else) { .beside = 0 };
+FIXTURE_VARIANT_ADD(memcg, v2_nothing_else) { .legacy = false };
 
 FIXTURE_VARIANT_ADD(memcg, v1_clean_cache_beside)
 {
@@ -83,6 +82,7 @@ FIXTURE_SETUP(memcg)
 	missing = memcg_make(&self->cg, self->where, variant->legacy, LIMIT);
 	if (missing) {
 		ASSERT_NE('\0', missing[0]);
+		umount2(self->where, MNT_DETACH);
 		rmdir(self->where);
 		mnt_teardown(_metadata, &self->m);
 		SKIP(return, "%s", missing);
@@ -100,7 +100,6 @@ FIXTURE_SETUP(memcg)
 
 FIXTURE_TEARDOWN(memcg)
 {
-	/* First the pages, then the cgroup: it would live on with them. */
 	mnt_teardown(_metadata, &self->m);
 	EXPECT_EQ(0, memcg_remove(&self->cg));
 	umount2(self->where, MNT_DETACH);
