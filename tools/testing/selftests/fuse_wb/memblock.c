@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Blocks of memory that can be taken offline, see memblock.h. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <linux/mempolicy.h>
+
+#include "memblock.h"
+
+__u64 pfn_of(void *addr)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	__u64 entry = 0;
+	int map;
+
+	map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (map < 0)
+		return 0;
+	if (pread(map, &entry, sizeof(entry), (__u64)addr / page * 8) != 8)
+		entry = 0;
+	close(map);
+	return entry & ((1ULL << 55) - 1);
+}
+
+int block_of(__u64 pfn, char *dir, size_t size)
+{
+	unsigned long long bytes;
+	FILE *f = fopen(MEMORY "/block_size_bytes", "r");
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%llx", &bytes) != 1)
+		bytes = 0;
+	fclose(f);
+	if (!bytes)
+		return -1;
+	snprintf(dir, size, MEMORY "/memory%llu",
+		 pfn * sysconf(_SC_PAGESIZE) / bytes);
+	return 0;
+}
+
+bool file_says(const char *dir, const char *name, const char *word)
+{
+	char path[128], text[64] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	if (fscanf(f, "%63s", text) != 1)
+		text[0] = '\0';
+	fclose(f);
+	return !strcmp(text, word);
+}
+
+bool there_is(const char *dir, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return !access(path, F_OK);
+}
+
+int block_node(const char *dir)
+{
+	char node[16];
+	int i;
+
+	for (i = 0; i < 64; i++) {
+		snprintf(node, sizeof(node), "node%d", i);
+		if (there_is(dir, node))
+			return i;
+	}
+	return 0;
+}
+
+bool block_is_movable(const char *dir)
+{
+	return file_says(dir, "valid_zones", "Movable");
+}
+
+void use_movable_node(bool on)
+{
+	unsigned long nodes;
+	char dir[64];
+	int i;
+
+	if (!on) {
+		syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL);
+		return;
+	}
+	for (i = 0; i < MAX_BLOCK_NR; i++) {
+		snprintf(dir, sizeof(dir), MEMORY "/memory%d", i);
+		if (!block_is_movable(dir))
+			continue;
+		nodes = 1UL << block_node(dir);
+		syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64UL);
+		return;
+	}
+}
+
+/* Use up memory until the next page is from @block, or is from another one. */
+static int use_up(const char *block, bool until)
+{
+	size_t step = 2 << 20;
+	char dir[64], *p;
+	int i;
+
+	for (i = 0; i < 256; i++) {
+		p = mmap(NULL, step, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+		if (p == MAP_FAILED ||
+		    block_of(pfn_of(p + step - 1), dir, sizeof(dir)))
+			return -1;
+		if (!strcmp(dir, block) == until)
+			return munmap(p, step);
+	}
+	return -1;
+}
+
+int reach_block(const char *block)
+{
+	return use_up(block, true);
+}
+
+int leave_last_block(void)
+{
+	char dir[64], last[64] = "";
+	int i;
+
+	for (i = 0; i < MAX_BLOCK_NR; i++) {
+		snprintf(dir, sizeof(dir), MEMORY "/memory%d", i);
+		if (block_is_movable(dir))
+			snprintf(last, sizeof(last), "%s", dir);
+	}
+	return last[0] ? use_up(last, false) : 0;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Blocks of memory that can be taken offline, and which pages they have. */
+
+#ifndef FUSE_WB_MEMBLOCK_H
+#define FUSE_WB_MEMBLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/types.h>
+
+#define MEMORY		"/sys/devices/system/memory"
+#define MAX_BLOCK_NR	4096
+
+/* The page frame of the page at an address, 0 when it cannot be told. */
+__u64 pfn_of(void *addr);
+
+/* The folder in sysfs of the memory block that has a page frame; 0, or -1. */
+int block_of(__u64 pfn, char *dir, size_t size);
+
+/* Is the first word of a file this one? */
+bool file_says(const char *dir, const char *name, const char *word);
+
+/* Is a folder in sysfs there, or a file in it? */
+bool there_is(const char *dir, const char *name);
+
+/* The node of a memory block, 0 where there are no nodes. */
+int block_node(const char *dir);
+
+/* Is a memory block in a movable zone? */
+bool block_is_movable(const char *dir);
+
+/*
+ * Take memory from the node that has a movable zone, if there is one, and later
+ * from any again.  Elsewhere page cache may be in a zone that cannot go.
+ */
+void use_movable_node(bool on);
+
+/*
+ * Use up memory until the next page comes from this block; or does not come from
+ * the last movable block, in which the kernel keeps what it reserves at boot.
+ * All of it is given back when the process ends.  Return: 0, or -1.
+ */
+int reach_block(const char *block);
+int leave_last_block(void);
+
+#endif
