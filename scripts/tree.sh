@@ -14,7 +14,7 @@
 
 # Where changes are to be expected. Tracking all of the kernel would take a
 # minute and twice the disk space; refresh refuses to overlook other files.
-TRACKED=(Documentation/{admin-guide/mm,filesystems,mm} MAINTAINERS
+TRACKED=(Documentation/{admin-guide/mm,filesystems,mm} MAINTAINERS arch/um arch/x86/um
 	block fs include init io_uring kernel lib mm tools/testing)
 
 tgit()
