@@ -65,6 +65,14 @@ static ssize_t read_task_file(pid_t pid, pid_t tid, const char *name, char *buf,
 	return read_file(path, buf, size);
 }
 
+bool fault_holds_mmap_lock(void)
+{
+	char buf[256];
+
+	return read_file("/proc/cpuinfo", buf, sizeof(buf)) > 0 &&
+	       strstr(buf, "User Mode Linux");
+}
+
 int write_file(const char *path, const char *text)
 {
 	ssize_t len;

@@ -78,6 +78,12 @@ long bdi_counter_slack(void);
 /* The minor number of the device mounted at @dir; 0: nothing is. */
 unsigned int mount_minor(const char *dir);
 
+/*
+ * Does a page fault that waits keep the whole address space from mapping memory,
+ * for want of per-VMA locks?  So it does under UML.
+ */
+bool fault_holds_mmap_lock(void);
+
 /* Write a string to a file.  Return: 0, or -1 with errno set. */
 int write_file(const char *path, const char *text);
 
