@@ -15,6 +15,7 @@
 #include <linux/fs_context.h>
 #include <linux/memcontrol.h>
 #include <linux/mmzone.h>
+#include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/vmstat.h>
 
@@ -270,7 +271,7 @@ static int reclaim_legacy_suite_init(struct kunit_suite *suite)
 	if (!type)
 		return 0;
 	fsc = fs_context_for_mount(type, SB_KERNMOUNT);
-	put_filesystem(type);
+	module_put(type->owner);
 	if (IS_ERR(fsc)) {
 		legacy_mnt = ERR_CAST(fsc);
 		return 0;

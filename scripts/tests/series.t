@@ -73,8 +73,8 @@ is "$(picture "$patched")" "$first" "a second run changes nothing"
 
 LEAVE_OUT=mm/do-not-migrate-folios-whose-writeback-may-block.patch apply
 is $? 0 "a patch can be left out"
-cmp -s "$patched/mm/migrate.c" "$base/mm/migrate.c"
-ok $? "what it changes is then as in the base tree"
+! grep -q mapping_writeback_may_block "$patched/mm/migrate.c"
+ok $? "and its lines are not there then"
 [ "$patched/mm/migrate.c" -nt "$REPO/series" ]
 ok $? "and is newer than what was built from it before"
 LEAVE_OUT=no-such-patch apply
