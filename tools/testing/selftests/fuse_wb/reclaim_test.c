@@ -288,6 +288,8 @@ TEST_F(memcg, writer_of_more_than_the_limit_is_not_killed)
 	EXPECT_LT(0, count_req(&self->m, FUSE_WRITE, REQ_REPLIED));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->fd }));
+	/* What is not yet at the server has not arrived: wait for the pages. */
+	ASSERT_EQ(0, await_pages_in_writeback(0));
 	EXPECT_EQ((long long)f.dirty, server_size(self->m.ctl, "file"));
 }
 
