@@ -169,6 +169,18 @@ bool fuse_wb_reap(struct fuse_wb *wb, long (*last)(struct fuse_wb_call *call))
 
 /* Calls for fuse_wb_start(), whose data is a file if nothing else is said. */
 
+/* open(2) of the name that is the data; return the file, or an error */
+long fuse_wb_do_open(struct fuse_wb_call *call)
+{
+	struct vfsmount *mnt = call->wb->server->mnt;
+	struct path root = {
+		.mnt = mnt,
+		.dentry = mnt->mnt_root,
+	};
+
+	return (long)file_open_root(&root, call->data, O_RDWR | O_LARGEFILE, 0);
+}
+
 /* write(2) of @len bytes at @pos, each FUSE_WB_BYTE */
 long fuse_wb_do_write(struct fuse_wb_call *call)
 {

@@ -24,22 +24,6 @@
 /* A major number for local use. */
 #define DEVICE_MAJOR	240
 
-static struct file *open_node(struct fuse_wb *wb, const char *name)
-{
-	struct path root = {
-		.mnt = wb->server->mnt,
-		.dentry = wb->server->mnt->mnt_root,
-	};
-
-	return file_open_root(&root, name, O_RDWR | O_NONBLOCK, 0);
-}
-
-/* A call: open the device that CUSE made; return the file or an error. */
-static long do_open_device(struct fuse_wb_call *call)
-{
-	return (long)open_node(call->wb, "device");
-}
-
 static void put_file(void *file)
 {
 	__fput_sync(file);
@@ -119,13 +103,14 @@ static void writeback_of_device_does_not_block(struct kunit *test)
 					      PROT_READ | PROT_WRITE,
 					      MAP_ANONYMOUS | MAP_PRIVATE, 0);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, (void __force *)buffer);
-	channel = open_node(wb, "cuse");
+	channel = (struct file *)fuse_wb_run(wb, fuse_wb_do_open, "cuse", 0, 0);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, channel);
+	channel->f_flags |= O_NONBLOCK;
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, put_file, channel));
 
 	unique = take_request(test, channel, buffer, CUSE_INIT);
 	answer(test, channel, buffer, unique, &init, sizeof(init));
-	call = fuse_wb_start(wb, do_open_device, NULL, 0, 0);
+	call = fuse_wb_start(wb, fuse_wb_do_open, "device", 0, 0);
 	unique = take_request(test, channel, buffer, FUSE_OPEN);
 	answer(test, channel, buffer, unique, &open, sizeof(open));
 	device = (struct file *)fuse_wb_join(call);

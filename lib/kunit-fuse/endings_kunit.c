@@ -153,8 +153,7 @@ static void abort_ends_request_that_nobody_has_read(struct kunit *test)
 	struct file *file;
 
 	folio = fuse_wb_dirty_folio(wb, &file);
-	fuse_wb_hold(wb->server, FUSE_WRITE);
-	fuse_wb_flush(wb, file);
+	fuse_wb_send_held(wb, file);
 	KUNIT_ASSERT_NOT_NULL(test, fuse_wb_find(wb->server,
 						 BIT_ULL(FUSE_WRITE)));
 	fuse_wb_abort(wb->server);
@@ -170,8 +169,7 @@ static void aborted_request_that_is_half_read_ends_with_the_read(struct kunit *t
 	struct file *file;
 
 	folio = fuse_wb_dirty_folio(wb, &file);
-	fuse_wb_hold(wb->server, FUSE_WRITE);
-	fuse_wb_flush(wb, file);
+	fuse_wb_send_held(wb, file);
 	req = fuse_wb_read_half(wb->server, FUSE_WRITE);
 	fuse_wb_abort(wb->server);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
@@ -198,8 +196,7 @@ static void abort_ends_request_behind_max_background(struct kunit *test)
 	fuse_wb_write_page(wb, file, 0);
 	fuse_wb_write_page(wb, file, 2);
 	folio = fuse_wb_get_folio(wb, file, 2);
-	fuse_wb_hold(wb->server, FUSE_WRITE);
-	fuse_wb_flush(wb, file);
+	fuse_wb_send_held(wb, file);
 	KUNIT_ASSERT_EQ(test, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
 					    FUSE_WRITE), 1);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);

@@ -97,18 +97,6 @@ int fuse_wb_init_writeback_cache(struct kunit *test)
 	return 0;
 }
 
-/* A call: open the file with the name @data, and return it or an error. */
-static long do_open(struct fuse_wb_call *call)
-{
-	struct vfsmount *mnt = call->wb->server->mnt;
-	struct path root = {
-		.mnt = mnt,
-		.dentry = mnt->mnt_root,
-	};
-
-	return (long)file_open_root(&root, call->data, O_RDWR | O_LARGEFILE, 0);
-}
-
 /* A call: close the file @data, and return what close(2) would. */
 static long do_close(struct fuse_wb_call *call)
 {
@@ -144,7 +132,7 @@ struct file *fuse_wb_open(struct fuse_wb *wb, const char *name)
 {
 	struct file **entry = find_file(wb, NULL), *file;
 
-	file = (struct file *)fuse_wb_run(wb, do_open, (void *)name, 0, 0);
+	file = (struct file *)fuse_wb_run(wb, fuse_wb_do_open, (void *)name, 0, 0);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(wb->test, file);
 	*entry = file;
 
@@ -190,6 +178,17 @@ void fuse_wb_flush(struct fuse_wb *wb, struct file *file)
 {
 	KUNIT_ASSERT_EQ(wb->test, 0,
 			fuse_wb_run(wb, fuse_wb_do_flush, file, 0, 0));
+}
+
+/**
+ * fuse_wb_send_held - the same, with WRITE requests left to the test from now on
+ * @wb: the fixture
+ * @file: the file
+ */
+void fuse_wb_send_held(struct fuse_wb *wb, struct file *file)
+{
+	fuse_wb_hold(wb->server, FUSE_WRITE);
+	fuse_wb_flush(wb, file);
 }
 
 /**

@@ -92,6 +92,7 @@ void fuse_wb_write(struct fuse_wb *wb, struct file *file, loff_t pos,
 		   size_t len);
 void fuse_wb_write_page(struct fuse_wb *wb, struct file *file, pgoff_t index);
 void fuse_wb_flush(struct fuse_wb *wb, struct file *file);
+void fuse_wb_send_held(struct fuse_wb *wb, struct file *file);
 int fuse_wb_fsync(struct fuse_wb *wb, struct file *file);
 void fuse_wb_map(struct fuse_wb *wb, struct file *file, size_t len);
 
@@ -104,6 +105,7 @@ long fuse_wb_join(struct fuse_wb_call *call);
 long fuse_wb_run(struct fuse_wb *wb, long (*fn)(struct fuse_wb_call *call),
 		 void *data, loff_t pos, loff_t len);
 bool fuse_wb_reap(struct fuse_wb *wb, long (*last)(struct fuse_wb_call *call));
+long fuse_wb_do_open(struct fuse_wb_call *call);
 long fuse_wb_do_write(struct fuse_wb_call *call);
 long fuse_wb_do_read_byte(struct fuse_wb_call *call);
 long fuse_wb_do_store(struct fuse_wb_call *call);

@@ -32,8 +32,7 @@ static void writeback_ends_with_the_answer(struct kunit *test)
 	struct file *file;
 
 	folio = fuse_wb_dirty_folio(wb, &file);
-	fuse_wb_hold(wb->server, FUSE_WRITE);
-	fuse_wb_flush(wb, file);
+	fuse_wb_send_held(wb, file);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
 	fuse_wb_expect_counters(wb, 0, 1);
 

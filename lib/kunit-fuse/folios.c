@@ -117,8 +117,7 @@ struct fuse_req *fuse_wb_hold_writeback(struct fuse_wb *wb, struct file *file,
 {
 	struct fuse_req *req;
 
-	fuse_wb_hold(wb->server, FUSE_WRITE);
-	fuse_wb_flush(wb, file);
+	fuse_wb_send_held(wb, file);
 	req = fuse_wb_take(wb->server, FUSE_WRITE);
 	KUNIT_ASSERT_PTR_EQ(wb->test, fuse_wb_folio(req, 0), folio);
 	KUNIT_ASSERT_TRUE(wb->test, folio_test_writeback(folio));

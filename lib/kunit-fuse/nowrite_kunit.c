@@ -130,8 +130,7 @@ static void failed_truncate_lets_writes_go_on(struct kunit *test)
 	fuse_wb_write(wb, file, 0, 2 * PAGE_SIZE);
 	call = fuse_wb_start(wb, fuse_wb_do_truncate, file, 0, PAGE_SIZE);
 	setattr = fuse_wb_take(wb->server, FUSE_SETATTR);
-	fuse_wb_hold(wb->server, FUSE_WRITE);
-	fuse_wb_flush(wb, file);
+	fuse_wb_send_held(wb, file);
 	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 0);
 
 	fuse_wb_answer(wb->server, setattr, -EPERM);

@@ -25,13 +25,6 @@ static int request_shapes_init(struct kunit *test)
 	return 0;
 }
 
-/* Start writeback; its WRITE requests stay pending. */
-static void start_writeback(struct fuse_wb *wb, struct file *file)
-{
-	fuse_wb_hold(wb->server, FUSE_WRITE);
-	fuse_wb_flush(wb, file);
-}
-
 /*
  * Expect that the next WRITE is for @size bytes at page @index, and that its
  * folios are those of these pages, whole and in order. Then answer it.
@@ -70,7 +63,7 @@ static void contiguous_folios_share_a_request(struct kunit *test)
 	struct file *file = fuse_wb_open(wb, "file");
 
 	fuse_wb_write(wb, file, 0, MAX_FOLIOS * PAGE_SIZE);
-	start_writeback(wb, file);
+	fuse_wb_send_held(wb, file);
 	expect_write(wb, 0, MAX_FOLIOS * PAGE_SIZE);
 	expect_no_more_writes(wb);
 }
@@ -81,7 +74,7 @@ static void request_has_no_more_than_max_pages(struct kunit *test)
 	struct file *file = fuse_wb_open(wb, "file");
 
 	fuse_wb_write(wb, file, 0, (2 * MAX_FOLIOS + 1) * PAGE_SIZE);
-	start_writeback(wb, file);
+	fuse_wb_send_held(wb, file);
 	expect_write(wb, 0, MAX_FOLIOS * PAGE_SIZE);
 	expect_write(wb, MAX_FOLIOS, MAX_FOLIOS * PAGE_SIZE);
 	expect_write(wb, 2 * MAX_FOLIOS, PAGE_SIZE);
@@ -99,7 +92,7 @@ static void request_has_no_more_than_max_write(struct kunit *test)
 	struct file *file = fuse_wb_open(wb, "file");
 
 	fuse_wb_write(wb, file, 0, 5 * PAGE_SIZE);
-	start_writeback(wb, file);
+	fuse_wb_send_held(wb, file);
 	expect_write(wb, 0, 2 * PAGE_SIZE);
 	expect_write(wb, 2, 2 * PAGE_SIZE);
 	expect_write(wb, 4, PAGE_SIZE);
@@ -117,7 +110,7 @@ static void request_grows_to_max_pages(struct kunit *test)
 	struct file *file = fuse_wb_open(wb, "file");
 
 	fuse_wb_write(wb, file, 0, 101 * PAGE_SIZE);
-	start_writeback(wb, file);
+	fuse_wb_send_held(wb, file);
 	expect_write(wb, 0, 100 * PAGE_SIZE);
 	expect_write(wb, 100, PAGE_SIZE);
 	expect_no_more_writes(wb);
@@ -130,7 +123,7 @@ static void gap_splits_requests(struct kunit *test)
 
 	fuse_wb_write(wb, file, 0, 2 * PAGE_SIZE);
 	fuse_wb_write_page(wb, file, 3);
-	start_writeback(wb, file);
+	fuse_wb_send_held(wb, file);
 	expect_write(wb, 0, 2 * PAGE_SIZE);
 	expect_write(wb, 3, PAGE_SIZE);
 	expect_no_more_writes(wb);
@@ -143,12 +136,12 @@ static void clean_folio_splits_requests(struct kunit *test)
 	struct file *file = fuse_wb_open(wb, "file");
 
 	fuse_wb_write(wb, file, 0, 3 * PAGE_SIZE);
-	start_writeback(wb, file);
+	fuse_wb_send_held(wb, file);
 	expect_write(wb, 0, 3 * PAGE_SIZE);
 
 	fuse_wb_write_page(wb, file, 0);
 	fuse_wb_write_page(wb, file, 2);
-	start_writeback(wb, file);
+	fuse_wb_send_held(wb, file);
 	expect_write(wb, 0, PAGE_SIZE);
 	expect_write(wb, 2, PAGE_SIZE);
 	expect_no_more_writes(wb);
@@ -160,7 +153,7 @@ static void tail_ends_where_the_file_does(struct kunit *test)
 	struct file *file = fuse_wb_open(wb, "file");
 
 	fuse_wb_write(wb, file, 0, PAGE_SIZE + 100);
-	start_writeback(wb, file);
+	fuse_wb_send_held(wb, file);
 	expect_write(wb, 0, PAGE_SIZE + 100);
 	expect_no_more_writes(wb);
 }
@@ -175,13 +168,13 @@ static void shrink_while_queued(struct fuse_wb *wb, struct file *file,
 	struct inode *inode = file_inode(file);
 
 	fuse_wb_write(wb, file, 0, 4 * PAGE_SIZE);
-	start_writeback(wb, file);
+	fuse_wb_send_held(wb, file);
 	expect_write(wb, 0, 4 * PAGE_SIZE);
 
 	fuse_wb_write(wb, file, (loff_t)first << PAGE_SHIFT,
 		      (4 - first) * PAGE_SIZE);
 	fuse_wb_run(wb, fuse_wb_do_set_nowrite, inode, 0, 0);
-	start_writeback(wb, file);
+	fuse_wb_send_held(wb, file);
 	KUNIT_EXPECT_NULL(wb->test, fuse_wb_find(wb->server,
 						 BIT_ULL(FUSE_WRITE)));
 	fuse_wb_expect_counters(wb, 0, 4 - first);
