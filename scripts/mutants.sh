@@ -3,12 +3,12 @@
 #
 # mutants.sh [NAME...]: run the KUnit suites on kernels that break a promise, one
 # line each, and see that the cases which name that promise fail. The mutants are
-# those of scripts/tests/kunit-mutants, all or the named ones, for ARCH.
+# those of scripts/tests/mutants/kunit, all or the named ones, for ARCH.
 
 ARCH=${ARCH:-um}
 . "$(dirname "$0")/common.sh"
 
-TABLE=$TOP/scripts/tests/kunit-mutants
+TABLE=$TOP/scripts/tests/mutants/kunit
 
 # mutant_patch NAME FILE SED: write the patch of a mutant, print its path.
 mutant_patch()
