@@ -3,7 +3,7 @@
 # The entry points. Each is a line that calls a script; README.md explains them.
 # Variables given on the command line reach the scripts through the environment.
 
-.PHONY: help kselftest kunit mutants check tree refresh exec shell
+.PHONY: help kselftest kunit mutants promises check tree refresh exec shell
 .NOTPARALLEL:
 
 help: ## this list
@@ -18,8 +18,11 @@ kselftest: ## the main job: fetch, apply, build, boot, run every fuse_wb test
 kunit: ## the KUnit suites, through the kernel's own kunit.py
 	@scripts/kunit.sh
 
-mutants: ## the KUnit suites on kernels that break a promise, one line each
-	@scripts/mutants.sh
+mutants: ## the tests on kernels that break a promise, one line each: MUTANTS=
+	@scripts/mutants.sh $(MUTANTS)
+
+promises: ## the tables of README.md: which tests prove what, and fail without which patch
+	@scripts/promises.py
 
 check: ## all that CI runs: scripts' own tests, lint, KUnit, kselftests
 	@scripts/check.sh
@@ -42,6 +45,7 @@ shell: ## a shell in the guest
 #   KSRC=              a kernel source tree of yours; it is only read
 #   O=build            build directory
 #   TESTS=             globs of the tests to run; for kunit: SUITE or SUITE.TEST
+#   MUTANTS=           tables or lines of scripts/tests/mutants; default: all
 #   REPEAT=1           run the suite so many times
 #   DEBUG=             kasan, lockdep, kcsan or kmemleak
 #   EXTRA_PATCHES=     patches to put on top of the series, in order

@@ -1,14 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# mutants.sh [NAME...]: run the KUnit suites on kernels that break a promise, one
-# line each, and see that the cases which name that promise fail. The mutants are
-# those of scripts/tests/mutants/kunit, all or the named ones, for ARCH.
+# mutants.sh [TABLE|NAME...]: run the tests on kernels that break a promise, one
+# line each, and see that the tests which name that promise fail. The mutants are
+# those of the tables in scripts/tests/mutants: all, or the named ones. A line is
+#
+#	NAME FILE SED-COMMAND TESTS [ARCH]
+#
+# with tabs between. A FILE of - leaves out the patches that stand in place of the
+# sed command. The table kunit has KUnit cases, SUITE:CASE[:VARIANT] without
+# fuse_wb_, for UML; the others have kselftests, PROGRAM:FIXTURE[.VARIANT].TEST,
+# for x86_64. Both may have * and ? as in a shell: one test of those has to fail.
 
-ARCH=${ARCH:-um}
+WANTED_ARCH=${ARCH:-}
 . "$(dirname "$0")/common.sh"
 
-TABLE=$TOP/scripts/tests/mutants/kunit
+TABLES=$TOP/scripts/tests/mutants
 
 # mutant_patch NAME FILE SED: write the patch of a mutant, print its path.
 mutant_patch()
@@ -16,99 +23,159 @@ mutant_patch()
 	local name=$1 file=$2 command=$3
 	local dir=$O/mutants/$name
 
+	[ -e "$WORK/patched/src/$file" ] ||
+		die "$EX_USAGE" "$TABLES: $name: there is no file $file"
 	rm -rf "$dir"
 	mkdir -p "$dir/a/$(dirname "$file")" "$dir/b/$(dirname "$file")"
 	cp "$WORK/patched/src/$file" "$dir/a/$file"
 	sed -E "$command" "$dir/a/$file" >"$dir/b/$file"
 	! cmp -s "$dir/a/$file" "$dir/b/$file" ||
-		die "$EX_USAGE" "$TABLE: $name changes nothing in $file: mend its sed command"
+		die "$EX_USAGE" "$TABLES: $name changes nothing in $file: mend its sed command"
 	(cd "$dir" && diff -u "a/$file" "b/$file") >"$O/mutants/$name.patch" || :
 	rm -rf "$dir"
 	printf '%s\n' "$O/mutants/$name.patch"
 }
 
-# suites_of CASE...: the glob of suites that kunit.py is to run.
-suites_of()
+# What TESTS has to be for a runner to run these tests. kunit.py takes one glob:
+# a suite, or all of them.
+tests_for()
 {
-	local suites
+	local runner=$1 suites
 
+	shift
+	if [ "$runner" = kselftest ]; then
+		printf '%s\n' "$*"
+		return
+	fi
 	suites=$(printf '%s\n' "$@" | sed 's/:.*//' | sort -u)
 	if [ "$(wc -l <<<"$suites")" = 1 ]; then
 		printf 'fuse_wb_%s' "$suites"
 	fi
 }
 
-# missed RESULTS CASE...: print the cases that did not fail. A case that failed an
-# assertion and then took the kernel with it has no result, but its line in the log.
+# missed RUNNER RESULTS TEST...: print the tests that did not fail. A KUnit case
+# that failed an assertion and then took the kernel with it has no result, but its
+# line in the log.
 missed()
 {
 	python3 - "$@" <<'PY'
 import fnmatch, json, re, sys
-results, *cases = sys.argv[1:]
+runner, results, *tests = sys.argv[1:]
 with open(f'{results}/results.json', encoding='utf-8') as file:
     status = {t['name']: t['status'] for t in json.load(file)['tests']}
-with open(f'{results}/test.log', encoding='utf-8', errors='replace') as file:
-    said = set(re.findall(r'# (\w+): (?:EXPECTATION|ASSERTION) FAILED', file.read()))
-for case in cases:
-    ended = fnmatch.filter(status, 'fuse_wb_' + case)
-    if 'fail' not in map(status.get, ended) and (ended or not said & set(case.split(':'))):
-        print(case)
-print(list(status.values()).count('fail'), 'cases failed', file=sys.stderr)
+said = set()
+if runner == 'kunit':
+    with open(f'{results}/test.log', encoding='utf-8', errors='replace') as file:
+        said = set(re.findall(r'# (\w+): (?:EXPECTATION|ASSERTION) FAILED', file.read()))
+    tests = ['fuse_wb_' + test for test in tests]
+for test in tests:
+    ended = fnmatch.filter(status, test)
+    if 'fail' not in map(status.get, ended) and (ended or not said & set(test.split(':'))):
+        print(test)
+print(list(status.values()).count('fail'), 'failed', file=sys.stderr)
 PY
 }
 
-# run_mutant NAME SETTING CASE...
+# run_tests RUNNER ARCH SETTING LOG TEST...
+run_tests()
+{
+	local runner=$1 arch=$2 setting=$3 log=$4
+
+	shift 4
+	env "$setting" ARCH="$arch" TESTS="$(tests_for "$runner" "$@")" \
+		"$TOP/scripts/$runner.sh" >"$log" 2>&1
+}
+
+# run_mutant NAME RUNNER ARCH SETTING TEST...
 run_mutant()
 {
-	local name=$1 setting=$2 status=0 alive
+	local name=$1 runner=$2 arch=$3 setting=$4 status=0 alive
 
-	shift 2
-	env "$setting" TESTS="$(suites_of "$@")" "$TOP/scripts/kunit.sh" \
-		>"$O/mutants/$name.log" 2>&1 || status=$?
-	case $status in
-	0)	note "$name: every case passed"
+	shift 4
+	rm -f "$O/results/latest"
+	run_tests "$runner" "$arch" "$setting" "$O/mutants/$name.log" "$@" || status=$?
+	if [ "$status" = 0 ]; then
+		note "$name: every test passed"
 		return 1
-		;;
-	"$EX_MACHINERY"|"$EX_USAGE")
+	elif [ ! -e "$O/results/latest/results.json" ]; then
 		note "$name: was not run, see $O/mutants/$name.log"
 		return 1
-		;;
-	esac
-	alive=$(missed "$O/results/latest" "$@") || return 1
+	fi
+	alive=$(missed "$runner" "$O/results/latest" "$@") || return 1
 	[ -z "$alive" ] || note "$name: these did not fail:" "${alive//$'\n'/ }"
 	[ -z "$alive" ]
 }
 
+# chosen NAME TABLE WORD...: do the arguments name this mutant?
+chosen()
+{
+	local name=$1 table=$2
+
+	shift 2
+	[ $# = 0 ] || [[ " $* " == *" $name "* ]] || [[ " $* " == *" $table "* ]]
+}
+
+# Fill the arrays with a line of each mutant that is to run.
+read_tables()
+{
+	local table runner default name file command tests arch setting
+
+	for table in "$TABLES"/*; do
+		runner=kselftest default=x86_64
+		[ "${table##*/}" != kunit ] || runner=kunit default=um
+		while IFS=$'\t' read -r name file command tests arch; do
+			case $name in ''|'#'*) continue ;; esac
+			arch=${arch:-$default}
+			[ "${WANTED_ARCH:-$arch}" = "$arch" ] || continue
+			chosen "$name" "${table##*/}" "$@" || continue
+			if [ "$file" = - ]; then
+				setting=LEAVE_OUT=$command
+			else
+				setting=EXTRA_PATCHES=$(mutant_patch "$name" "$file" "$command")
+			fi
+			names+=("$name") settings+=("$setting") runs+=("$runner $arch")
+			cases+=("$tests")
+		done <"$table"
+	done
+}
+
+# The tests of the chosen mutants have to pass without one.
+run_unbroken()
+{
+	local run runner arch i words
+
+	while read -r run; do
+		words=()
+		for i in "${!names[@]}"; do
+			[ "${runs[i]}" != "$run" ] || read -ra words <<<"${words[*]} ${cases[i]}"
+		done
+		read -r runner arch <<<"$run"
+		note "[0/${#names[@]}] $runner, $arch, without a mutant"
+		run_tests "$runner" "$arch" LEAVE_OUT= "$O/mutants/none.log" "${words[@]}" ||
+			die "$EX_FAIL" "the tests do not pass without a mutant, see $O/mutants/none.log"
+	done < <(printf '%s\n' "${runs[@]}" | sort -u)
+}
+
 check_variables
 lock_build
-"$TOP/scripts/deps.sh" source kernel judge
+"$TOP/scripts/deps.sh" source kernel guest tests judge
 find_work
 mkdir -p "$O/mutants"
-"$TOP/scripts/kunit.sh" >"$O/mutants/none.log" 2>&1 ||
-	die "$EX_FAIL" "the suites do not pass without a mutant, see $O/mutants/none.log"
 
 # The patches first: while a mutant runs, its line stands in the source.
-names=() settings=() cases=()
-while IFS=$'\t' read -r name file command tests arch; do
-	case $name in ''|'#'*) continue ;; esac
-	[ "${arch:-$ARCH}" = "$ARCH" ] || continue
-	if [ $# != 0 ] && [[ " $* " != *" $name "* ]]; then
-		continue
-	fi
-	if [ "$file" = - ]; then
-		setting=LEAVE_OUT=$command
-	else
-		setting=EXTRA_PATCHES=$(mutant_patch "$name" "$file" "$command")
-	fi
-	names+=("$name") settings+=("$setting") cases+=("$tests")
-done <"$TABLE"
-[ "${#names[@]}" != 0 ] || usage_error "no such mutant: $*, see $TABLE"
+prepare
+names=() settings=() runs=() cases=()
+read_tables "$@"
+[ "${#names[@]}" != 0 ] || usage_error "no such mutant or table: $*, see $TABLES"
+run_unbroken
 
 survived=()
 for i in "${!names[@]}"; do
 	note "[$((i + 1))/${#names[@]}] ${names[i]}"
+	read -ra run <<<"${runs[i]}"
 	read -ra words <<<"${cases[i]}"
-	run_mutant "${names[i]}" "${settings[i]}" "${words[@]}" || survived+=("${names[i]}")
+	run_mutant "${names[i]}" "${run[@]}" "${settings[i]}" "${words[@]}" ||
+		survived+=("${names[i]}")
 done
 
 [ "${#survived[@]}" = 0 ] || printf 'survived: %s\n' "${survived[@]}"

@@ -1,0 +1,240 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Make the tables of README.md that say what proves what.
+
+promises.py [check]: without an argument, write the tables into README.md, else
+print what is wrong with them. They are made from
+
+    tools/testing/selftests/fuse_wb/promises    a promise a line, with its key
+    "Promise: KEY, KEY" above a test            in the sources of the tests
+    scripts/tests/mutants/*                     kernels that break a promise
+
+A key in the first comment of a file holds for all tests of the file, in another
+comment for the test below it.
+"""
+
+import collections
+import fnmatch
+import glob
+import os
+import re
+import sys
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SELFTEST = 'tools/testing/selftests/fuse_wb'
+PROMISES = f'{SELFTEST}/promises'
+MUTANTS = 'scripts/tests/mutants'
+README = 'README.md'
+BEGIN = '<!-- {} begins: written by make promises -->'
+END = '<!-- {} ends -->'
+USAGE = 2
+
+TOKEN = re.compile(r'''
+    /\*(?P<comment>.*?)\*/ |
+    ^TEST_F(?:_TIMEOUT)?\((?P<fixture>\w+),\s*(?P<test>\w+) |
+    ^static\ void\ (?P<case>\w+)\(struct\ kunit\ \*test\)\n\{ |
+    ^(?P<include>\#include)
+''', re.DOTALL | re.MULTILINE | re.VERBOSE)
+
+# program: writeback_test, or a suite as fuse_wb_endings; fixture: '' in KUnit
+Test = collections.namedtuple('Test', 'program fixture name')
+Mutant = collections.namedtuple('Mutant', 'name file command tests')
+
+
+def lines_of(path):
+    """The lines of a table without its comments."""
+    with open(path, encoding='utf-8') as file:
+        lines = file.read().split('\n')
+    return [line for line in lines if line and line[0] != '#']
+
+
+def read_promises():
+    """Sections of promises: {title: {key: text}}; a comment begins a section."""
+    sections = {}
+    with open(os.path.join(TOP, PROMISES), encoding='utf-8') as file:
+        blocks = file.read().split('\n\n')[1:]
+    for block in blocks:
+        title, *lines = block.strip().split('\n')
+        sections[title.lstrip('# ')] = dict(line.split('\t', 1) for line in lines)
+    return sections
+
+
+def read_mutants():
+    """All mutants of all tables."""
+    mutants = []
+    for path in sorted(glob.glob(os.path.join(TOP, MUTANTS, '*'))):
+        if path.endswith('.patch'):
+            continue
+        for line in lines_of(path):
+            name, file, command, tests = line.split('\t')[:4]
+            mutants.append(Mutant(name, file, command, tests.split()))
+    return mutants
+
+
+def keys_in(comment):
+    """The keys that a comment names."""
+    found = re.search(r'Promise: ((?:[\w-]+,?\s+(?:\*\s+)?)+)', comment + ' ')
+    return re.findall(r'[\w-]+', found.group(1)) if found else []
+
+
+def suites_of(text):
+    """The suites of a KUnit file and their cases: [(suite, case)]."""
+    cases = collections.defaultdict(list)
+    for name, body in re.findall(r'struct kunit_case (\w+)\[\] = \{(.*?)\n\};', text, re.DOTALL):
+        cases[name] += re.findall(r'KUNIT_CASE\w*\((\w+)', body)
+    for body in re.findall(r'struct kunit_suite \w+ = \{(.*?)\n\};', text, re.DOTALL):
+        suite = re.search(r'\.name = "(\w+)"', body).group(1)
+        for case in cases[re.search(r'\.test_cases = (\w+)', body).group(1)]:
+            yield suite, case
+
+
+def tests_of(path):
+    """The tests of a file, with the keys that hold for them."""
+    with open(path, encoding='utf-8') as file:
+        text = file.read()
+    program = os.path.basename(path)[:-len('.c')]
+    head, above, in_head, found = [], [], True, []
+    for token in TOKEN.finditer(text):
+        if token['include']:
+            in_head = False
+        elif token['comment'] is not None:
+            keys = keys_in(token['comment'])
+            if in_head:
+                head += keys
+            above = keys or above
+        else:
+            found.append((token['fixture'], token['test'] or token['case'],
+                          list(dict.fromkeys(head + above))))
+            above = []
+    for fixture, name, keys in found:
+        if fixture:
+            yield Test(program, fixture, name), keys
+        else:
+            for suite, case in suites_of(text):
+                if case == name:
+                    yield Test(suite, '', name), keys
+
+
+def read_tests():
+    """All tests, with the keys that stand above them: {Test: [key]}."""
+    paths = (glob.glob(f'{TOP}/{SELFTEST}/*_test.c') +
+             glob.glob(f'{TOP}/lib/kunit-fuse/*_kunit.c'))
+    return {test: keys for path in sorted(paths) for test, keys in tests_of(path)}
+
+
+def matches(pattern, test):
+    """Does a pattern of a mutant name a test, in any of its variants?
+
+    A KUnit case is SUITE:CASE[:VARIANT], and fuse_wb_ is left out; a kselftest
+    is PROGRAM:FIXTURE[.VARIANT].TEST.
+    """
+    program, _, rest = pattern.partition(':')
+    if not test.fixture:
+        return (fnmatch.fnmatchcase(test.program, 'fuse_wb_' + program) and
+                fnmatch.fnmatchcase(test.name, rest.partition(':')[0]))
+    words = rest.split('.')
+    return (fnmatch.fnmatchcase(test.program, program) and
+            fnmatch.fnmatchcase(test.fixture, words[0]) and
+            fnmatch.fnmatchcase(test.name, words[-1]))
+
+
+def names(tests):
+    """Tests as a cell of a table: each program with its tests."""
+    programs = collections.defaultdict(list)
+    for test in tests:
+        programs[test.program].append(f'`{test.name}`')
+    return '; '.join(f'**{program}**: {", ".join(found)}'
+                     for program, found in programs.items())
+
+
+def promise_tables(sections, tests, mutants):
+    """The table of promises, their tests and the mutants that turn them red."""
+    for title, promises in sections.items():
+        yield ''
+        yield f'**{title}**'
+        yield ''
+        yield '| promise | proved by | seen to fail with the mutants |'
+        yield '|---|---|---|'
+        for key, text in promises.items():
+            proofs = [test for test, keys in tests.items() if key in keys]
+            killers = [f'`{mutant.name}`' for mutant in mutants
+                       if any(matches(pattern, test)
+                              for pattern in mutant.tests for test in proofs)]
+            yield f'| `{key}`: {text} | {names(proofs)} | {", ".join(killers)} |'
+    yield ''
+
+
+def patch_table(tests, mutants):
+    """The table of patches and the tests that fail without them."""
+    with open(os.path.join(TOP, 'series'), encoding='utf-8') as file:
+        order = re.findall(r'^([\w-].*/(.*))\.patch$', file.read(), re.MULTILINE)
+    place = {name: number for number, both in enumerate(order) for name in both}
+    yield ''
+    yield '| left out | these fail |'
+    yield '|---|---|'
+    left_out = collections.defaultdict(list)
+    for mutant in (mutant for mutant in mutants if mutant.file == '-'):
+        names_left_out = re.sub(r'\.patch\b', '', mutant.command).split()
+        left_out[tuple(sorted(place[name] for name in names_left_out))] += mutant.tests
+    for patches, patterns in sorted(left_out.items()):
+        found = [test for test in tests if any(matches(p, test) for p in patterns)]
+        yield (f'| {" and ".join(f"`{order[patch][0]}`" for patch in patches)} '
+               f'| {names(found)} |')
+    yield ''
+
+
+def replaced(text, name, lines):
+    """README.md with the text between two markers made anew."""
+    begin, end = BEGIN.format(name), END.format(name)
+    if text.count(begin) != 1 or text.count(end) != 1:
+        sys.exit(f'fuse_wb: {README}: want one line "{begin}" and one "{end}"')
+    before, rest = text.split(begin)
+    return before + begin + '\n' + '\n'.join(lines) + end + rest.split(end)[1]
+
+
+def complaints(sections, tests, mutants):
+    """What is missing or misspelt."""
+    known = [key for promises in sections.values() for key in promises]
+    for test, keys in tests.items():
+        for key in keys:
+            if key not in known:
+                yield f'{test.program}: {test.name}: {PROMISES} has no promise "{key}"'
+    for key in known:
+        proofs = [test for test, keys in tests.items() if key in keys]
+        if not proofs:
+            yield f'{PROMISES}: no test says "Promise: {key}"'
+        elif not any(matches(pattern, test) for mutant in mutants
+                     for pattern in mutant.tests for test in proofs):
+            yield f'{MUTANTS}: no mutant turns a test of the promise "{key}" red'
+    for mutant in mutants:
+        for pattern in mutant.tests:
+            if not any(matches(pattern, test) for test in tests):
+                yield f'{MUTANTS}: {mutant.name}: no test is called {pattern}'
+    for key in {key for key in known if known.count(key) > 1}:
+        yield f'{PROMISES}: "{key}" stands there more than once'
+
+
+def main():
+    """Write the tables, or check them."""
+    if sys.argv[1:] not in ([], ['check']):
+        print(__doc__, file=sys.stderr)
+        sys.exit(USAGE)
+    sections, tests, mutants = read_promises(), read_tests(), read_mutants()
+    found = list(complaints(sections, tests, mutants))
+    path = os.path.join(TOP, README)
+    with open(path, encoding='utf-8') as file:
+        text = file.read()
+    made = replaced(text, 'promises', promise_tables(sections, tests, mutants))
+    made = replaced(made, 'patches', patch_table(tests, mutants))
+    if sys.argv[1:]:
+        if made != text:
+            found.append(f'{README}: its tables are old: run make promises')
+    elif made != text:
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(made)
+    print('\n'.join(found), end='\n' if found else '')
+    sys.exit(1 if found else 0)
+
+
+if __name__ == '__main__':
+    main()
