@@ -3,7 +3,7 @@
 # The entry points. Each is a line that calls a script; README.md explains them.
 # Variables given on the command line reach the scripts through the environment.
 
-.PHONY: help kselftest kunit mutants promises check tree refresh exec shell
+.PHONY: help kselftest kunit mutants promises check tree refresh mbox exec shell
 .NOTPARALLEL:
 
 help: ## this list
@@ -32,6 +32,9 @@ tree: ## make a git tree of the series at O/tree, a commit for each patch
 
 refresh: ## turn the commits of that tree into the patches of this repository
 	@scripts/tree.sh refresh
+
+mbox: ## the series as a mailbox for git am, O/fuse_wb.mbox, and its cover letter
+	@scripts/tree.sh mbox
 
 exec: ## run CMD='PROG ARGS' in the guest, PROG being a static program of yours
 	@scripts/exec.sh "$$CMD"

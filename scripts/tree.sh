@@ -5,6 +5,7 @@
 #		kernel, one for each patch and one for each overlay
 # tree.sh refresh	turn the commits of that tree into patches, overlays and series
 # tree.sh check	fail when the two differ
+# tree.sh mbox	write the series to $O/fuse_wb.mbox, for git am, and its cover letter
 #
 # A note in refs/notes/series says which patch or overlay a commit is; git carries
 # it along when the commit is amended or rebased. A commit without one is a new
@@ -43,6 +44,16 @@ make_base()
 	tgit tag base
 }
 
+# The comment right above an overlay in the series says what it is: its first line
+# is the subject.
+overlay_message()
+{
+	awk -v entry="#+ $1" '
+	$0 == entry { printf "%s\n", text; exit }
+	/^# / { text = text (text == "" ? "" : NR == first + 1 ? "\n\n" : "\n") substr($0, 3); if (!first) first = NR; next }
+	{ text = ""; first = 0 }' "$TOP/series"
+}
+
 commit_overlay()
 {
 	local path=$1 file
@@ -52,7 +63,7 @@ commit_overlay()
 		cp -p "$TOP/$file" "$TREE/$file"
 		tgit add -f "$file"
 	done
-	tgit diff --cached --quiet || tgit commit -q -m "Add $path"
+	tgit diff --cached --quiet || overlay_message "$path" | tgit commit -q -s -F -
 	name_commit "+$path"
 }
 
@@ -293,6 +304,24 @@ check()
 	[ "$status" = 0 ] || die "$EX_FAIL" "the patches are not what 'make refresh' writes: run 'make tree', then 'make refresh', and commit"
 }
 
+# The mails of the patches in one file and the cover letter in another, as b4 does:
+# git am does not take a mail without a patch. The tree is made anew: what is not
+# in the repository yet is not part of the series.
+write_mbox()
+{
+	local all=$O/fuse_wb.all
+
+	tgit config branch.fuse_wb.description "$(cat "$TOP/scripts/cover-letter")"
+	tgit format-patch -q --stdout --cover-letter --cover-from-description=subject \
+		--no-renames --no-signature --zero-commit base..fuse_wb >"$all"
+	awk -v cover="$O/fuse_wb.cover" -v mbox="$O/fuse_wb.mbox" '
+	/^From 0000000000/ { out = n++ ? mbox : cover }
+	{ print >out }' "$all"
+	rm -f "$all"
+	note "the cover letter: $O/fuse_wb.cover"
+	note "$(grep -c '^From 0\{40\} ' "$O/fuse_wb.mbox") patches for git am, on $(source_name): $O/fuse_wb.mbox"
+}
+
 check_variables
 lock_build
 "$TOP/scripts/deps.sh" source
@@ -313,7 +342,14 @@ check)
 	check
 	rm -rf "$TREE"
 	;;
+mbox)
+	"$TOP/scripts/source.sh"
+	TREE=$O/tree.mbox
+	make_small_tree
+	write_mbox
+	rm -rf "$TREE"
+	;;
 *)
-	usage_error "tree.sh: '${1:-}' is not known: use make, refresh or check"
+	usage_error "tree.sh: '${1:-}' is not known: use make, refresh, check or mbox"
 	;;
 esac

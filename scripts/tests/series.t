@@ -113,6 +113,24 @@ tree refresh
 is $? 0 "refresh without a change"
 is "$(git -C "$REPO" diff)" "" "changes nothing"
 
+tree mbox
+is $? 0 "make mbox"
+apply
+cp -r "$KSRC" "$SCRATCH/am"
+am()
+{
+	git -C "$SCRATCH/am" -c user.name="A Tester" -c user.email=tester@example.org "$@"
+}
+am init -q
+am add -f -A
+am commit -q -m base
+am am -q <"$O/fuse_wb.mbox" >"$SCRATCH/out" 2>&1
+is $? 0 "git am takes the mailbox"
+is "$(cd "$SCRATCH/am" && find . -path ./.git -prune -o -type f -print | sort |
+	while read -r file; do cmp "$file" "$patched/$file"; done 2>&1)" "" "and makes the patched tree of it"
+says "$O/fuse_wb.cover" '^Subject: \[PATCH 00/[0-9]+\] fuse: write back the page cache itself' \
+	"the cover letter has the subject of scripts/cover-letter"
+
 sed -i 's/may never end/might never end/' "$O/tree/include/linux/pagemap.h"
 tree refresh
 is $? 2 "refresh refuses uncommitted changes"
