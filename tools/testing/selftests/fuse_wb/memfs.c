@@ -349,6 +349,42 @@ static void do_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t off_in,
 		fuse_reply_write(req, len);
 }
 
+/* A file that is open stays, under a name that nobody can look up. */
+static int memfs_unlink(struct memfs *fs, const char *name)
+{
+	struct memfile *file = memfs_find(fs, name);
+
+	if (!file)
+		return ENOENT;
+	file->name[0] = '/';
+	file->attr.st_nlink = 0;
+	return 0;
+}
+
+static void do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	(void)parent;
+	fuse_reply_err(req, memfs_unlink(req_memfs(req), name));
+}
+
+static void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
+		      fuse_ino_t new_parent, const char *new_name,
+		      unsigned int flags)
+{
+	struct memfs *fs = req_memfs(req);
+	struct memfile *file = memfs_find(fs, name);
+
+	(void)parent;
+	(void)new_parent;
+	if (!file || flags || strlen(new_name) >= MEMFS_NAME_MAX) {
+		fuse_reply_err(req, file ? EINVAL : ENOENT);
+		return;
+	}
+	memfs_unlink(fs, new_name);
+	strcpy(file->name, new_name);
+	fuse_reply_err(req, 0);
+}
+
 static void do_init(void *userdata, struct fuse_conn_info *conn)
 {
 	server_init_conn(userdata, conn);
@@ -360,6 +396,8 @@ const struct fuse_lowlevel_ops memfs_ops = {
 	.getattr	= do_getattr,
 	.setattr	= do_setattr,
 	.create		= do_create,
+	.rename		= do_rename,
+	.unlink		= do_unlink,
 	.open		= do_open,
 	.release	= do_flush,
 	.read		= do_read,

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Calls that change no data of a file, while its data is under writeback.
+ *
+ * With the writeback cache the kernel keeps a file's ctime, and tells the server
+ * of it when a name of the file changes, or its blocks do.  For that it writes
+ * the inode, not its pages.  A broken kernel waits for the pages all the same:
+ * then a rename waits for a slow WRITE, and whoever wants a name in the directory
+ * waits for the rename.
+ *
+ * Promise: names-do-not-wait
+ */
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common.h"
+
+#define LEN	4096
+
+/*
+ *   fd: LEN bytes of "file" under writeback, as WRITE is held
+ */
+FIXTURE(name)
+{
+	struct mnt m;
+	char data[LEN];
+	char path[128];
+	char other[128];
+	int fd;
+};
+
+FIXTURE_SETUP(name)
+{
+	const struct server_opts opts = { .writeback_cache = true };
+
+	if (!mnt_setup(_metadata, &self->m, &opts, NULL))
+		return;
+	snprintf(self->path, sizeof(self->path), "%s/file", self->m.dir);
+	snprintf(self->other, sizeof(self->other), "%s/other", self->m.dir);
+	fill_pattern(self->data, LEN, 1);
+	self->fd = mnt_open(&self->m, "file", O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(LEN, write(self->fd, self->data, LEN));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+}
+
+FIXTURE_TEARDOWN(name)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+/* It returned, the server has seen it and the new ctime, and WRITE is held. */
+static void check_call(struct __test_metadata *_metadata,
+		       struct _test_data_name *self, long ret, __u32 opcode)
+{
+	int setattr;
+
+	EXPECT_EQ(0, ret) {
+		TH_LOG("the call failed: %s", strerror(errno));
+	}
+	EXPECT_NE(0, find_req(&self->m, opcode, REQ_REPLIED, 1));
+	setattr = count_req(&self->m, FUSE_SETATTR, REQ_REPLIED);
+	EXPECT_NE(0, setattr) {
+		TH_LOG("the server was not told of the file's times");
+	}
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1)) {
+		TH_LOG("the call waited for the answer to WRITE");
+	}
+	EXPECT_LE(1, server_release(self->m.ctl, 0));
+}
+
+static long do_rename(const struct call_arg *arg)
+{
+	return rename(arg->buf, arg->to);
+}
+
+static long do_unlink(const struct call_arg *arg)
+{
+	return unlink(arg->buf);
+}
+
+static const struct call_op call_rename = { "rename", SYS_rename, do_rename };
+static const struct call_op call_unlink = { "unlink", SYS_unlink, do_unlink };
+
+TEST_F(name, rename_does_not_wait_for_held_write)
+{
+	check_call(_metadata, self, mnt_run(&self->m, &call_rename,
+		(struct call_arg){ .buf = self->path, .to = self->other }),
+		FUSE_RENAME);
+}
+
+TEST_F(name, unlink_does_not_wait_for_held_write)
+{
+	check_call(_metadata, self, mnt_run(&self->m, &call_unlink,
+		(struct call_arg){ .buf = self->path }), FUSE_UNLINK);
+}
+
+/* Of bytes that are there: no page changes. */
+TEST_F(name, allocation_does_not_wait_for_held_write)
+{
+	check_call(_metadata, self, mnt_run(&self->m, &call_fallocate,
+		(struct call_arg){ .fd = self->fd, .len = LEN }),
+		FUSE_FALLOCATE);
+}
+
+TEST_HARNESS_MAIN
