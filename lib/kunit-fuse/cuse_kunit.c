@@ -6,6 +6,8 @@
  *
  * The nodes of both devices stand on the fixture's mount. The test is the CUSE
  * server, by way of memory that it maps as a process would.
+ *
+ * Promise: mapping-flag
  */
 
 #include <linux/file.h>

@@ -4,6 +4,8 @@
  * writeback of its folios ends once, and whoever asks with fsync(2) or close(2)
  * hears once of what was lost. On a broken kernel a folio stays under writeback
  * for ever, its writeback ends twice, or data is lost and nobody is told.
+ *
+ * Promise: endings
  */
 
 #include <linux/pagemap.h>
@@ -39,6 +41,7 @@ static void expect_ended(struct fuse_wb *wb, struct file *file,
 	KUNIT_EXPECT_EQ(test, file_check_and_advance_wb_err(file), 0);
 }
 
+/* Promise: data-integrity */
 static void fsync_is_sent_after_the_write(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;

@@ -5,6 +5,8 @@
  * then no second WRITE covers it, and whoever changes it waits. On a broken
  * kernel writeback ends early, or never, or twice; a counter, a tag or a
  * reference stays behind; or two WRITEs of one page race to the server.
+ *
+ * Promise: folio-states
  */
 
 #include <linux/pagemap.h>
@@ -24,6 +26,7 @@ static void write_makes_folio_dirty(struct kunit *test)
 					    FUSE_WRITE), 0);
 }
 
+/* Promise: no-temp-pages */
 static void writeback_ends_with_the_answer(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;

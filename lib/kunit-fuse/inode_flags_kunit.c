@@ -4,6 +4,8 @@
  * writes back through the server. On a broken kernel a file of FUSE has no such
  * flag, and stops sync(2); or a mapping has it that has nothing to do with the
  * server, and sync(2) skips it.
+ *
+ * Promise: mapping-flag
  */
 
 #include <linux/dax.h>

@@ -5,6 +5,8 @@
  * broken kernel it is lost when another flag changes, sets another flag, or
  * shares its bit with the folio order of the mapping; then a file of a healthy
  * disk is skipped by sync(2), or a stuck FUSE server hangs reclaim.
+ *
+ * Promise: mapping-flag
  */
 
 #include <kunit/test.h>

@@ -4,6 +4,8 @@
  * A folio under writeback it refuses in every mode, where writeback may block:
  * compaction, memory offlining and move_pages(2) go on to the next one. On a
  * broken kernel MIGRATE_SYNC waits for the server.
+ *
+ * Promise: migration
  */
 
 #include <linux/migrate.h>

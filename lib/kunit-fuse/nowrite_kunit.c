@@ -5,6 +5,8 @@
  * or its data. Requests in flight finish first, new ones queue up, and then
  * they are sent in order. On a broken kernel a WRITE overtakes a truncation and
  * the file grows back, or queued requests are lost or sent out of order.
+ *
+ * Promise: truncation
  */
 
 #include <linux/pagemap.h>

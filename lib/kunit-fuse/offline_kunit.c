@@ -4,6 +4,8 @@
  * and gives up on what may not: a folio whose writeback may block. On a broken
  * kernel it spins on a stuck FUSE server, or gives up on a page that was only
  * pinned for a moment.
+ *
+ * Promise: offlining
  */
 
 #include <linux/pagemap.h>

@@ -10,6 +10,8 @@
  * The wait is a deadlock if writeback ends only when a FUSE server has got the
  * memory that reclaim is to free. Where writeback may block, the second round
  * of legacy memcg does what the first does.
+ *
+ * Promise: reclaim
  */
 
 #include <linux/fs_context.h>

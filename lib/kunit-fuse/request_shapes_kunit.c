@@ -5,6 +5,8 @@
  * ends where the file ends. On a broken kernel a request is longer than the
  * server's buffer, data lands at a wrong offset, or the file grows beyond what
  * was written to it.
+ *
+ * Promise: request-shapes
  */
 
 #include <linux/pagemap.h>

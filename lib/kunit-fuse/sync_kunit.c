@@ -4,6 +4,8 @@
  * dirty, and does not wait for the answers: a server that gives none would stop
  * everybody, and with them suspend. On a broken kernel it waits, or leaves dirty
  * data behind.
+ *
+ * Promise: sync-2
  */
 
 #include <linux/pagemap.h>

@@ -4,6 +4,8 @@
  *
  * A sound kernel gives an error to all who wait for an answer and ends all
  * writeback.  A broken one leaves processes waiting, or pages under writeback.
+ *
+ * Promise: stuck
  */
 
 #include <dirent.h>

@@ -8,6 +8,8 @@
  * wrote, old bytes that were overwritten, or bytes behind the end.
  *
  * FUSE_WB_SEED repeats a run, FUSE_WB_ROUNDS makes it longer.
+ *
+ * Promise: bytes
  */
 
 #include <sys/mman.h>

@@ -6,6 +6,8 @@
  * gives the caller an error where there is no answer, prints nothing, and has
  * nothing left in the end.  A broken one ends writeback twice or never, takes a
  * wrong answer for the right one, or warns and crashes.
+ *
+ * Promise: hostile
  */
 
 #include "common.h"

@@ -7,6 +7,8 @@
  * be dropped before the server has answered WRITE.  A broken kernel waits for
  * that, and so a server that notifies from its WRITE handler for itself.  A
  * sound one returns, and drops the page when the answer has come.
+ *
+ * Promise: inval
  */
 
 #include <sys/syscall.h>

@@ -9,6 +9,8 @@
  *
  * A process that is killed closes its files and unmaps its memory.  That is a
  * part of its end, and must not wait, either.
+ *
+ * Promise: kill
  */
 
 #include <sched.h>

@@ -6,6 +6,8 @@
  * moved.  A broken kernel waits for the server, or tries again and again; a
  * sound one leaves the folio where it is and says so.  Linux 6.12 moves it, for
  * it has sent a copy of it.
+ *
+ * Promise: migration
  */
 
 #include <linux/mempolicy.h>
@@ -195,6 +197,8 @@ TEST_F(held, mbind_leaves_page_under_writeback)
 /*
  * A broken kernel tries for ever to empty the block.  A sound one gives up, or
  * has moved the page; and when the server has answered, the block can go.
+ *
+ * Promise: offlining
  */
 TEST_F(held, offlining_ends_while_write_is_held)
 {

@@ -205,11 +205,13 @@ static void check_waits(struct __test_metadata *_metadata,
 	check_bytes(_metadata, self);
 }
 
+/* Promise: data-integrity */
 TEST_F(order, fsync_is_sent_after_write_is_answered)
 {
 	check_waits(_metadata, self, variant, &call_fsync, FUSE_FSYNC);
 }
 
+/* Promise: data-integrity */
 TEST_F(order, fdatasync_is_sent_after_write_is_answered)
 {
 	int seq;
@@ -222,23 +224,33 @@ TEST_F(order, fdatasync_is_sent_after_write_is_answered)
 	}
 }
 
+/* Promise: data-integrity */
 TEST_F(order, msync_sends_fsync_after_write_is_answered)
 {
 	check_waits(_metadata, self, variant, &call_msync, FUSE_FSYNC);
 }
 
+/* Promise: data-integrity */
 TEST_F(order, flush_is_sent_after_write_is_answered)
 {
 	check_waits(_metadata, self, variant, &call_close, FUSE_FLUSH);
 }
 
-/* Base ends writeback before the server answers. */
+/*
+ * Base ends writeback before the server answers.
+ *
+ * Promise: folio-states
+ */
 TEST_F(order, sync_file_range_waits_until_write_is_answered)
 {
 	check_waits(_metadata, self, variant, &call_sync_file_range, 0);
 }
 
-/* Only the pages of the range count, not what else the file has under way. */
+/*
+ * Only the pages of the range count, not what else the file has under way.
+ *
+ * Promise: folio-states
+ */
 TEST_F(order, sync_file_range_waits_for_no_other_range)
 {
 	const struct req_match first = {
@@ -277,6 +289,8 @@ TEST_F(order, sync_file_range_waits_for_no_other_range)
  * Whether the second change waits for the server or not is the kernel's choice;
  * a second WRITE for the page is not to be sent before the first is answered,
  * and is not to be forgotten.
+ *
+ * Promise: folio-states, bytes
  */
 TEST_F(order, page_changed_under_writeback_is_sent_again)
 {
@@ -314,6 +328,8 @@ TEST_F(order, page_changed_under_writeback_is_sent_again)
 /*
  * The server is stopped when writeback begins, and reads the bytes much later.
  * A broken kernel lets the page change before it has been read.
+ *
+ * Promise: folio-states, bytes
  */
 TEST_F(order, write_has_the_bytes_of_when_writeback_began)
 {
@@ -369,7 +385,11 @@ static long do_rounds(const struct call_arg *arg)
 	return 0;
 }
 
-/* The same by two threads, against a server that takes its time. */
+/*
+ * The same by two threads, against a server that takes its time.
+ *
+ * Promise: folio-states
+ */
 TEST_F(order, writes_of_one_page_come_one_by_one)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -405,6 +425,8 @@ TEST_F(order, writes_of_one_page_come_one_by_one)
  * when the read begins, and once more when it ends.  In between the page is
  * put under writeback.  A broken kernel forgets the second time, or sends a
  * second WRITE at once.
+ *
+ * Promise: bytes
  */
 TEST_F(order, page_dirtied_by_direct_read_is_sent_again)
 {

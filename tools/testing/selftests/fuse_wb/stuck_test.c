@@ -7,6 +7,8 @@
  * lets an abort, a forced unmount or the server's death end all waits, and then
  * has no page left under writeback.  A broken one blocks sync(2) of the whole
  * system, or leaves pages and processes behind that nothing will ever end.
+ *
+ * Promise: stuck
  */
 
 #include <signal.h>
@@ -133,6 +135,7 @@ static void check_files(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, await_pages_in_writeback(self->before));
 }
 
+/* Promise: reads */
 TEST_F(stuck, cached_pages_can_be_read)
 {
 	__u32 answers = self->m.log->nr;
@@ -188,7 +191,11 @@ TEST_F(stuck, drop_caches_returns)
 	check_files(_metadata, self, variant->files);
 }
 
-/* Before, during and after.  The counters of one mount are not exact. */
+/*
+ * Before, during and after.  The counters of one mount are not exact.
+ *
+ * Promise: folio-states
+ */
 TEST_F(stuck, statistics_return_to_zero)
 {
 	long pages = (long)variant->files * LEN / sysconf(_SC_PAGESIZE);
@@ -371,12 +378,14 @@ static void check_started(struct __test_metadata *_metadata,
 	check_files(_metadata, &self->s, files);
 }
 
+/* Promise: sync-2 */
 TEST_F(sync, sync_sends_all_and_returns)
 {
 	EXPECT_EQ(0, mnt_run(&self->s.m, &call_sync, (struct call_arg){ }));
 	check_started(_metadata, self, variant->files);
 }
 
+/* Promise: sync-2 */
 TEST_F(sync, syncfs_sends_all_and_returns)
 {
 	EXPECT_EQ(0, mnt_run(&self->s.m, &call_syncfs, (struct call_arg){
@@ -384,6 +393,7 @@ TEST_F(sync, syncfs_sends_all_and_returns)
 	check_started(_metadata, self, variant->files);
 }
 
+/* Promise: sync-2 */
 TEST_F(sync, syncfs_of_other_file_system_returns)
 {
 	int fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -395,7 +405,11 @@ TEST_F(sync, syncfs_of_other_file_system_returns)
 	check_started(_metadata, self, variant->files);
 }
 
-/* SysRq-S, by a worker of the kernel's that nobody could kill. */
+/*
+ * SysRq-S, by a worker of the kernel's that nobody could kill.
+ *
+ * Promise: sync-2
+ */
 TEST_F(sync, emergency_sync_completes)
 {
 	__u64 deadline = wait_deadline();

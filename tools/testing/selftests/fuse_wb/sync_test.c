@@ -8,6 +8,8 @@
  * or to a page that became dirty again while under writeback.  A broken kernel
  * lets everybody's sync(2) wait with it.  A sound one has everything sent that
  * can be, now or when the flusher gets ahead, and returns.  fsync(2) waits.
+ *
+ * Promise: sync-2
  */
 
 #include <sys/mman.h>

@@ -8,6 +8,8 @@
  * sends later, and ends writeback of a page that a truncation took away.  A
  * broken one lets old bytes come back behind the end or into a hole, loses what
  * was written, or never ends writeback.
+ *
+ * Promise: truncation
  */
 
 #include <sys/mman.h>
@@ -435,6 +437,7 @@ FIXTURE_TEARDOWN(dirty_size)
 	mnt_teardown(_metadata, &self->m);
 }
 
+/* Promise: size-while-dirty */
 TEST_F(dirty_size, server_size_is_not_trusted_while_dirty)
 {
 	struct statx stx;

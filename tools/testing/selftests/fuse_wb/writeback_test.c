@@ -79,6 +79,8 @@ FIXTURE_TEARDOWN(writeback)
 /*
  * A broken kernel waits in readahead for the folios that readahead itself has
  * locked, taking them for folios under writeback: read never returns.
+ *
+ * Promise: reads
  */
 TEST_F(writeback, plain_read_completes)
 {
@@ -102,6 +104,8 @@ TEST_F(writeback, plain_read_completes)
 /*
  * The same with dirty pages between the cold ones.  A broken kernel waits in
  * readahead until no page of the range is dirty, which nobody sees to.
+ *
+ * Promise: reads
  */
 TEST_F(writeback, read_beside_dirty_pages_completes)
 {
@@ -126,7 +130,11 @@ TEST_F(writeback, read_beside_dirty_pages_completes)
 	}
 }
 
-/* A broken kernel sends FSYNC before the data it is about has been taken. */
+/*
+ * A broken kernel sends FSYNC before the data it is about has been taken.
+ *
+ * Promise: data-integrity
+ */
 TEST_F(writeback, fsync_waits_for_held_write)
 {
 	struct call *c;
@@ -158,6 +166,8 @@ TEST_F(writeback, fsync_waits_for_held_write)
 /*
  * sync(2) promises to start writeback, and must not depend on a server that
  * any user may run.  A broken kernel waits for the folios under writeback.
+ *
+ * Promise: sync-2
  */
 TEST_F(writeback, sync_does_not_wait_for_held_write)
 {
@@ -183,7 +193,11 @@ TEST_F(writeback, sync_does_not_wait_for_held_write)
 	EXPECT_EQ(0, c->ret);
 }
 
-/* A broken kernel waits for the server, or asks it for bytes it lacks yet. */
+/*
+ * A broken kernel waits for the server, or asks it for bytes it lacks yet.
+ *
+ * Promise: reads
+ */
 TEST_F(writeback, page_under_writeback_can_be_read)
 {
 	ssize_t len = 4 * self->page;
@@ -214,6 +228,8 @@ TEST_F(writeback, page_under_writeback_can_be_read)
 /*
  * A kernel that copies pages, as 6.12 does, ends writeback when the copies are
  * made: who waits for writeback learns nothing about the server.
+ *
+ * Promise: folio-states
  */
 TEST_F(writeback, sync_file_range_waits_for_held_write)
 {
@@ -241,7 +257,11 @@ TEST_F(writeback, sync_file_range_waits_for_held_write)
 	}
 }
 
-/* A kernel that copies pages counts the copies there until WRITE's answer. */
+/*
+ * A kernel that copies pages counts the copies there until WRITE's answer.
+ *
+ * Promise: no-temp-pages
+ */
 TEST_F(writeback, no_temporary_pages_are_used)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -264,6 +284,7 @@ TEST_F(writeback, no_temporary_pages_are_used)
 	}
 }
 
+/* Promise: bytes */
 TEST_F(writeback, writeback_reaches_server_with_the_bytes_written)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -282,7 +303,11 @@ TEST_F(writeback, writeback_reaches_server_with_the_bytes_written)
 	EXPECT_LT(1, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
 }
 
-/* A broken kernel forgets that the page was written to once more. */
+/*
+ * A broken kernel forgets that the page was written to once more.
+ *
+ * Promise: bytes
+ */
 TEST_F(writeback, rewritten_page_is_sent_again)
 {
 	ssize_t len = self->page;
@@ -304,7 +329,11 @@ TEST_F(writeback, rewritten_page_is_sent_again)
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, len));
 }
 
-/* A broken kernel tells the server of the close before it has the data. */
+/*
+ * A broken kernel tells the server of the close before it has the data.
+ *
+ * Promise: data-integrity
+ */
 TEST_F(writeback, close_waits_for_held_write)
 {
 	struct call *c;
@@ -332,7 +361,11 @@ TEST_F(writeback, close_waits_for_held_write)
 		  await_req(&self->m, FUSE_FLUSH, REQ_ARRIVED, 1));
 }
 
-/* A broken kernel leaves pages under writeback that nobody will ever end. */
+/*
+ * A broken kernel leaves pages under writeback that nobody will ever end.
+ *
+ * Promise: endings
+ */
 TEST_F(writeback, writeback_ends_when_connection_is_aborted)
 {
 	long before = pages_in_writeback();
@@ -401,6 +434,8 @@ FIXTURE_TEARDOWN(write_error)
  * kernel has noted the error, so this does not depend on fsync's own waiting.
  * A broken kernel loses the error, or reports it to the first descriptor
  * alone, or again and again.
+ *
+ * Promise: endings
  */
 TEST_F(write_error, write_error_reaches_fsync)
 {
