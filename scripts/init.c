@@ -12,7 +12,8 @@
  *				the command has the console, for a shell
  *	fuse_wb.cgroup=v1	mount the memory controller at /sys/fs/cgroup/memory
  *				as a legacy hierarchy; the default is v2 at
- *				/sys/fs/cgroup
+ *				/sys/fs/cgroup, with no controller in use
+ *	fuse_wb.cgroup=v2	the default, and v2 has the memory controller
  *	fuse_wb.leave=reset	leave by a reset instead of powering off
  *
  * The host takes anything but a complete "exit 0" for a failure, so a guest that
@@ -137,6 +138,16 @@ static void say(int fd, const char *word, int value)
 	tcdrain(fd);
 }
 
+static void use_memory_controller(void)
+{
+	const char *file = "/sys/fs/cgroup/cgroup.subtree_control";
+	int fd = open(file, O_WRONLY);
+
+	if (fd < 0 || write(fd, "+memory", 7) != 7)
+		fail("write", file);
+	close(fd);
+}
+
 static void mount_all(void)
 {
 	const char *cgroup;
@@ -162,6 +173,8 @@ static void mount_all(void)
 		mount_at("cgroup", "/sys/fs/cgroup/memory", "memory");
 	} else {
 		mount_at("cgroup2", "/sys/fs/cgroup", NULL);
+		if (cgroup && strcmp(cgroup, "v2") == 0)
+			use_memory_controller();
 	}
 }
 

@@ -17,74 +17,107 @@ build_tests()
 		die "$EX_MACHINERY" "no fuse_wb program was built: is libfuse3-dev installed?"
 }
 
-# For each program, the tests that TESTS leaves of it.
+# The tests of a boot: "PROGRAM NAME" lines. A test whose variant is called v2_*
+# needs the memory controller in cgroup v2. It cannot be moved there while the
+# guest runs, see cgroup.h, so such tests have a boot of their own.
+tests_of_boot()
+{
+	local match=-v
+
+	[ "$1" != v2 ] || match=-e
+	grep "$match" ' [^ ]*[.]v2_' "$RESULTS/chosen" || :
+}
+
+# The tests of a program, for its command line.
 program_arguments()
 {
-	local program=$1 variable
+	local boot=$1 program=$2 variable
 
 	variable=$(printf '%s' "$program" | tr -c '[:alnum:]_' _ | tr '[:lower:]' '[:upper:]')
 	printf 'export KSELFTEST_%s_ARGS="%s"\n' "$variable" \
-		"$(awk -v p="$program" '$1 == p { printf "-r %s ", $2 }' "$RESULTS/chosen")"
+		"$(tests_of_boot "$boot" | awk -v p="$program" '$1 == p { printf "-r %s ", $2 }')"
 }
 
+# What the guest is to run.
+run_script()
+{
+	local boot=$1 programs program name
+
+	mapfile -t programs < <(tests_of_boot "$boot" | cut -d' ' -f1 | uniq)
+	echo 'cd /kselftest || exit'
+	# What random tests read; see fsx.h.
+	for name in FUSE_WB_SEED FUSE_WB_ROUNDS; do
+		[ -z "${!name:-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
+	done
+	for program in "${programs[@]}"; do
+		program_arguments "$boot" "$program"
+	done
+	echo "for run in \$(seq $REPEAT); do"
+	echo "	./run_kselftest.sh$(printf ' -t fuse_wb:%s' "${programs[@]}") || exit"
+	echo 'done'
+	# What is younger than five seconds does not count as a leak.
+	[ "$DEBUG" != kmemleak ] ||
+		echo 'sleep 6; echo scan >/sys/kernel/debug/kmemleak; cat /sys/kernel/debug/kmemleak >&2'
+}
+
+# Sets boots, those that have a test.
 choose_tests()
 {
-	local programs program name
+	local boot
 
 	"$TOP/scripts/list_tests.py" "$INSTALLED" "$TESTS" >"$RESULTS/chosen"
 	sed 's/ /:/' "$RESULTS/chosen" >"$RESULTS/wanted"
-	mapfile -t programs < <(cut -d' ' -f1 "$RESULTS/chosen" | uniq)
-	{
-		echo 'cd /kselftest || exit'
-		# What random tests read; see fsx.h.
-		for name in FUSE_WB_SEED FUSE_WB_ROUNDS; do
-			[ -z "${!name:-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
-		done
-		if [ -n "$TESTS" ]; then
-			for program in "${programs[@]}"; do
-				program_arguments "$program"
-			done
-		fi
-		echo "for run in \$(seq $REPEAT); do"
-		echo "	./run_kselftest.sh$(printf ' -t fuse_wb:%s' "${programs[@]}") || exit"
-		echo 'done'
-		# What is younger than five seconds does not count as a leak.
-		[ "$DEBUG" != kmemleak ] ||
-			echo 'sleep 6; echo scan >/sys/kernel/debug/kmemleak; cat /sys/kernel/debug/kmemleak >&2'
-	} >"$RESULTS/run.sh"
+	boots=()
+	for boot in v1 v2; do
+		[ -n "$(tests_of_boot "$boot")" ] || continue
+		boots+=("$boot")
+		mkdir -p "$RESULTS/boot-$boot"
+		run_script "$boot" >"$RESULTS/boot-$boot/run.sh"
+	done
 }
 
-make_initrd()
+make_initrds()
 {
+	local boot dir
+
 	mkdir -p "$RESULTS/root" &&
-	cp -r "$INSTALLED" "$RESULTS/root/kselftest" &&
-	"$TOP/scripts/rootfs.sh" "$RESULTS/initrd" "$RESULTS/run.sh" "$RESULTS/root"
+	cp -r "$INSTALLED" "$RESULTS/root/kselftest" || return
+	for boot in "${boots[@]}"; do
+		dir=$RESULTS/boot-$boot
+		"$TOP/scripts/rootfs.sh" "$dir/initrd" "$dir/run.sh" "$RESULTS/root" || return
+	done
 }
 
 # Show results while they come: one line for each test.
 follow()
 {
-	tail -n +1 -f --pid="$1" "$RESULTS/out.txt" 2>/dev/null |
+	tail -n +1 -f --pid="$1" "$2/out.txt" 2>/dev/null |
 		sed -u -n -E 's/^# (ok|not ok) [0-9]+ (.*)/  \1 \2/p' >&2
 }
 
+# One boot. What several say is judged as one: their files are put together, with
+# an end to a line that the guest could not complete.
 run_guest()
 {
-	touch "$RESULTS/out.txt"
-	start "$TOP/scripts/guest.sh" "$RESULTS" "$RESULTS/initrd"
-	[ "$V" = 0 ] || tail -n +1 -F --pid="$child" "$RESULTS/console.txt" >&2 2>/dev/null &
-	follow "$child" &
-	guest_status=0
-	finish "$child" || guest_status=$?
+	local boot=$1 dir=$RESULTS/boot-$1 status=0 pair
+
+	touch "$dir/out.txt"
+	# Without CGROUP=, a test may mount the controller as a legacy hierarchy.
+	start env CGROUP="${boot#v1}" "$TOP/scripts/guest.sh" "$dir" "$dir/initrd"
+	[ "$V" = 0 ] || tail -n +1 -F --pid="$child" "$dir/console.txt" >&2 2>/dev/null &
+	follow "$child" "$dir" &
+	finish "$child" || status=$?
 	wait
+	[ "$status" -le "$guest_status" ] || guest_status=$status
+	for pair in out:test.log console:dmesg.txt err:err.txt emulator:emulator.txt; do
+		awk 1 "$dir/${pair%:*}.txt" >>"$RESULTS/${pair#*:}"
+	done
 }
 
 judge()
 {
 	local name settings=() conditions=()
 
-	mv "$RESULTS/out.txt" "$RESULTS/test.log"
-	mv "$RESULTS/console.txt" "$RESULTS/dmesg.txt"
 	for name in ARCH KERNEL DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS ICOUNT TESTS REPEAT; do
 		settings+=(--setting "$name=${!name}")
 	done
@@ -111,13 +144,16 @@ step "1/$STEPS" "source and series" prepare || exit
 step "2/$STEPS" "$ARCH kernel, $KERNEL${DEBUG:+, $DEBUG}" "$TOP/scripts/kernel.sh" || exit "$EX_MACHINERY"
 step "3/$STEPS" "tests" build_tests || exit "$EX_MACHINERY"
 choose_tests
-step "4/$STEPS" "initramfs" make_initrd || exit "$EX_MACHINERY"
+step "4/$STEPS" "initramfs" make_initrds || exit "$EX_MACHINERY"
 note "[5/$STEPS] $(wc -l <"$RESULTS/chosen") tests in the guest ..."
-run_guest
+guest_status=0
+for boot in "${boots[@]}"; do
+	run_guest "$boot"
+done
 note "[6/$STEPS] verdict"
 status=0
 judge || status=$?
-rm -rf "$RESULTS"/{root,initrd,initrd.list,run.sh,chosen,wanted,status.txt,uml}
+rm -rf "$RESULTS"/{root,boot-v1,boot-v2,chosen,wanted}
 find "$RESULTS" -empty -name '*.txt' -delete
 note "results: $RESULTS"
 exit "$status"

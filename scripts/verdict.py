@@ -12,6 +12,7 @@ with the status that README.md lists. The worst of several wins.
 """
 
 import argparse
+import collections
 import fnmatch
 import json
 import os
@@ -89,7 +90,7 @@ def read_expected(path, conditions):
 
 
 def split_documents(lines):
-    """Split a log into its KTAP documents: a run with REPEAT has several."""
+    """Split a log into its KTAP documents, one for each boot and each repetition."""
     documents = []
     for line in lines:
         if re.match(r'(\[[ \d.]+\] )?K?TAP version \d+', line):
@@ -168,12 +169,18 @@ class Verdict:
         return sum(test['status'] in statuses for test in self.tests)
 
     def add_documents(self, parser, documents):
-        """Parse KTAP documents and take in their tests."""
-        for run, document in enumerate(documents, 1):
+        """Parse KTAP documents and take in their tests.
+
+        What is in several of them was repeated: number its runs.
+        """
+        runs = collections.Counter()
+        for document in documents:
             result = parser.parse_run_tests(document)
-            for name, status, log in leaves(result):
+            found = list(leaves(result))
+            runs.update({name for name, _, _ in found})
+            for name, status, log in found:
                 self.tests.append({
-                    'name': name if len(documents) == 1 else f'{name} #{run}',
+                    'name': f'{name} #{runs[name]}',
                     'status': {'SUCCESS': 'pass', 'SKIPPED': 'skip'}.get(status, 'fail'),
                     'log': log,
                 })
@@ -182,6 +189,10 @@ class Verdict:
             for group in groups(result):
                 if group.counts.errors or not group.ok_status():
                     self.broken_group(group)
+        for test in self.tests:
+            name = test['name'].rpartition(' #')[0]
+            if runs[name] == 1:
+                test['name'] = name
         if not self.tests:
             self.problem(USAGE, 'no test was run')
 
