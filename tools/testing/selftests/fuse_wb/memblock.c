@@ -84,24 +84,28 @@ bool block_is_movable(const char *dir)
 	return file_says(dir, "valid_zones", "Movable");
 }
 
-void use_movable_node(bool on)
+int movable_node(void)
 {
-	unsigned long nodes;
 	char dir[64];
 	int i;
 
-	if (!on) {
-		syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL);
-		return;
-	}
 	for (i = 0; i < MAX_BLOCK_NR; i++) {
 		snprintf(dir, sizeof(dir), MEMORY "/memory%d", i);
-		if (!block_is_movable(dir))
-			continue;
-		nodes = 1UL << block_node(dir);
-		syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64UL);
-		return;
+		if (block_is_movable(dir))
+			return block_node(dir);
 	}
+	return -1;
+}
+
+void use_movable_node(bool on)
+{
+	int node = on ? movable_node() : -1;
+	unsigned long nodes = node < 0 ? 0 : 1UL << node;
+
+	if (!on)
+		syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL);
+	else if (node >= 0)
+		syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64UL);
 }
 
 /* Use up memory until the next page is from @block, or is from another one. */

@@ -29,6 +29,9 @@ int block_node(const char *dir);
 /* Is a memory block in a movable zone? */
 bool block_is_movable(const char *dir);
 
+/* The first node that has a movable zone; -1: there is none. */
+int movable_node(void);
+
 /*
  * Take memory from the node that has a movable zone, if there is one, and later
  * from any again.  Elsewhere page cache may be in a zone that cannot go.
