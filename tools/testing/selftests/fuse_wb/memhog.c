@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Little free memory, see memhog.h. */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "memblock.h"
+#include "memhog.h"
+#include "proc.h"
+
+#define NODE		"/sys/devices/system/node/node%d"
+#define HUGE_KB		2048
+#define MIN_FREE	"/proc/sys/vm/min_free_kbytes"
+
+static int failed(const char *what)
+{
+	fprintf(stderr, "# %s: %s\n", what, strerror(errno));
+	return -1;
+}
+
+/* What is free on a node, in kB; -1: there are no nodes. */
+static long node_free(int node)
+{
+	char path[64], line[128];
+	long kb = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), NODE "/meminfo", node);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Node %*d MemFree: %ld", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+static long read_number(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	long value = -1;
+
+	if (f && fscanf(f, "%ld", &value) != 1)
+		value = -1;
+	if (f)
+		fclose(f);
+	return value;
+}
+
+static int write_number(const char *path, long value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", value);
+	return write_file(path, text);
+}
+
+int memhog_take(struct memhog *hog, size_t left)
+{
+	int node = movable_node();
+	long more;
+
+	snprintf(hog->path, sizeof(hog->path),
+		 NODE "/hugepages/hugepages-%dkB/nr_hugepages", node, HUGE_KB);
+	more = (node_free(node) - (long)(left >> 10)) / HUGE_KB;
+	hog->before = read_number(hog->path);
+	if (hog->before < 0) {
+		snprintf(hog->path, sizeof(hog->path), MIN_FREE);
+		hog->before = read_number(hog->path);
+		more = vm_counter("/proc/meminfo", "MemFree:") -
+		       (long)(left >> 10) - hog->before;
+	}
+	if (hog->before < 0 || more < 0 ||
+	    write_number(hog->path, hog->before + more)) {
+		failed(hog->path);
+		hog->path[0] = '\0';
+		return -1;
+	}
+	return 0;
+}
+
+int memhog_give_back(struct memhog *hog)
+{
+	if (!hog->path[0])
+		return 0;
+	return write_number(hog->path, hog->before);
+}
+
+int touch_memory(void *len)
+{
+	size_t bytes = *(size_t *)len;
+	char *p;
+
+	write_file("/proc/self/oom_score_adj", "1000");
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return 1;
+	memset(p, 1, bytes);
+	return 0;
+}
+
+bool was_killed(long status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
