@@ -144,3 +144,18 @@ int leave_last_block(void)
 	}
 	return last[0] ? use_up(last, false) : 0;
 }
+
+char *spread_pages(size_t size)
+{
+	size_t page = sysconf(_SC_PAGESIZE), off;
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	for (off = 0; off < size; off += SPREAD_STEP * page)
+		if (madvise(p + off + page, (SPREAD_STEP - 1) * page,
+			    MADV_DONTNEED))
+			return NULL;
+	return p;
+}

@@ -46,4 +46,11 @@ void use_movable_node(bool on);
 int reach_block(const char *block);
 int leave_last_block(void);
 
+/*
+ * Memory of the test's own, @size bytes, of which one page in SPREAD_STEP stays.
+ * Return: its address, or NULL.
+ */
+#define SPREAD_STEP	16
+char *spread_pages(size_t size);
+
 #endif

@@ -68,21 +68,6 @@ FIXTURE_TEARDOWN(held)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Write a word to a file of the kernel's, which may take its time. */
-static long tell(struct mnt *m, const char *path, char *word)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	long ret;
-
-	if (fd < 0)
-		return -1;
-	ret = mnt_run(m, &call_write, (struct call_arg){
-		.fd = fd, .buf = word, .len = strlen(word) });
-	if (ret >= 0 || errno != ETIMEDOUT)
-		close(fd);
-	return ret;
-}
-
 /*
  * The page frame of the first page of a file, 0 when it cannot be told.  The
  * page stays mapped: like close(2), munmap(2) would wait for the WRITEs.
@@ -209,13 +194,13 @@ TEST_F(held, offlining_ends_while_write_is_held)
 	if (access(MEMORY, F_OK))
 		SKIP(return, "needs CONFIG_MEMORY_HOTREMOVE");
 	pfn = first_pfn(self->fd);
-	ASSERT_NE(0, pfn);
+	ASSERT_NE(0ULL, pfn);
 	ASSERT_EQ(0, block_of(pfn, dir, sizeof(dir)));
 	if (!block_is_movable(dir))
 		SKIP(return, "needs page cache in a movable zone: boot with kernelcore=");
 	snprintf(state, sizeof(state), "%s/state", dir);
 
-	ret = tell(&self->m, state, "offline");
+	ret = mnt_tell(&self->m, state, "offline");
 	if (ret < 0) {
 		EXPECT_EQ(EBUSY, errno) {
 			TH_LOG("offlining %s: %s", dir, strerror(errno));
@@ -227,13 +212,13 @@ TEST_F(held, offlining_ends_while_write_is_held)
 	/* The control: nothing but the held WRITEs was in the way. */
 	ASSERT_EQ(LEN / MAX_WRITE, server_release(self->m.ctl, 0));
 	if (ret < 0) {
-		EXPECT_EQ(7, tell(&self->m, state, "offline")) {
+		EXPECT_EQ(7, mnt_tell(&self->m, state, "offline")) {
 			TH_LOG("offlining %s after the answers: %s", dir,
 			       strerror(errno));
 		}
 	}
 	EXPECT_TRUE(file_says(dir, "state", "offline"));
-	EXPECT_EQ(14, tell(&self->m, state, "online_movable"));
+	EXPECT_EQ(14, mnt_tell(&self->m, state, "online_movable"));
 }
 
 /*
@@ -256,24 +241,6 @@ FIXTURE(low)
 	int fd;
 	char *data;
 };
-
-/*
- * More than the lowest block has room for, of which one page in 16 stays.
- * Return: 0, or -1.
- */
-static int spread_pages(void)
-{
-	size_t page = sysconf(_SC_PAGESIZE), off;
-	char *p = mmap(NULL, SPREAD, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	if (p == MAP_FAILED)
-		return -1;
-	for (off = 0; off < SPREAD; off += 16 * page)
-		if (madvise(p + off + page, 15 * page, MADV_DONTNEED))
-			return -1;
-	return 0;
-}
 
 /* Bring back what is offline.  Return: how many blocks did not come. */
 static int online_all(struct _test_data_low *self)
@@ -339,7 +306,8 @@ FIXTURE_SETUP(low)
 	ASSERT_EQ(0, reach_block(self->lowest));
 	ASSERT_EQ(LEN, write(self->fd, self->data, LEN));
 	ASSERT_EQ(0, online_all(self));
-	ASSERT_EQ(0, spread_pages());
+	/* More than the lowest block has room for. */
+	ASSERT_NE(NULL, spread_pages(SPREAD));
 	use_movable_node(false);
 }
 
@@ -364,7 +332,7 @@ TEST_F(low, compaction_ends_while_write_is_held)
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
 	ASSERT_EQ(0, reqlog_wait_bytes(self->m.log, &writes, REQ_ARRIVED, LEN));
 
-	EXPECT_EQ(1, tell(&self->m, path, "1")) {
+	EXPECT_EQ(1, mnt_tell(&self->m, path, "1")) {
 		TH_LOG("compaction waits for the answer to WRITE");
 	}
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
@@ -378,7 +346,7 @@ TEST_F(low, compaction_ends_while_write_is_held)
 		ASSERT_EQ(LEN / MAX_WRITE, server_release(self->m.ctl, 0));
 		deadline = wait_deadline();
 		while (after == pfn && now_usec() < deadline) {
-			ASSERT_EQ(1, tell(&self->m, path, "1"));
+			ASSERT_EQ(1, mnt_tell(&self->m, path, "1"));
 			after = first_pfn(self->fd);
 		}
 	}

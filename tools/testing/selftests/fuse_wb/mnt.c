@@ -235,6 +235,20 @@ long mnt_run(struct mnt *m, const struct call_op *op, struct call_arg arg)
 	return c->ret;
 }
 
+long mnt_tell(struct mnt *m, const char *path, char *word)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	long ret;
+
+	if (fd < 0)
+		return -1;
+	ret = mnt_run(m, &call_write, (struct call_arg){
+		.fd = fd, .buf = word, .len = strlen(word) });
+	if (ret >= 0 || errno != ETIMEDOUT)
+		close(fd);
+	return ret;
+}
+
 int call_stays_blocked(struct mnt *m, struct call *c)
 {
 	int state = call_wait_blocked(c);

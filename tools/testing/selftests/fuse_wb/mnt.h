@@ -88,6 +88,9 @@ struct call *mnt_call(struct mnt *m, const struct call_op *op,
  */
 long mnt_run(struct mnt *m, const struct call_op *op, struct call_arg arg);
 
+/* The same for a write(2) of a word to a file of the kernel's. */
+long mnt_tell(struct mnt *m, const char *path, char *word);
+
 /**
  * call_stays_blocked() - does the call sleep until something else happens?
  * @m: the mount
