@@ -20,7 +20,7 @@ static void *body_end(struct iovec *iov, int count, size_t size)
 }
 
 void amend_init(struct iovec *iov, int count, __u64 flags,
-		unsigned int max_pages)
+		unsigned int max_pages, unsigned int max_stack_depth)
 {
 	struct fuse_init_out *init = body_end(iov, count, sizeof(*init));
 
@@ -35,14 +35,27 @@ void amend_init(struct iovec *iov, int count, __u64 flags,
 		init->flags |= FUSE_MAX_PAGES;
 		init->max_pages = max_pages;
 	}
+	init->max_stack_depth = max_stack_depth;
 }
 
-void amend_open(struct iovec *iov, int count, __u32 flags)
+__u64 amend_open(struct iovec *iov, int count, __u32 flags, int backing_id)
 {
 	struct fuse_open_out *open = body_end(iov, count, sizeof(*open));
 
-	if (open)
-		open->open_flags |= flags;
+	if (!open)
+		return 0;
+	open->open_flags |= flags;
+	open->backing_id = backing_id;
+	return open->fh;
+}
+
+void amend_copy(void *request, __u64 size)
+{
+	struct fuse_copy_file_range_in *copy =
+		(void *)((struct fuse_in_header *)request + 1);
+
+	if (copy->len > size)
+		copy->len = size;
 }
 
 void amend_read(struct iovec *iov, int count, __u64 size)

@@ -13,13 +13,20 @@
 
 /* INIT: these FUSE_* flags too; and max_pages, unless that is 0. */
 void amend_init(struct iovec *iov, int count, __u64 flags,
-		unsigned int max_pages);
+		unsigned int max_pages, unsigned int max_stack_depth);
 
-/* OPEN and CREATE: these FOPEN_* flags too. */
-void amend_open(struct iovec *iov, int count, __u32 flags);
+/*
+ * OPEN and CREATE: these FOPEN_* flags too, and a backing file.
+ *
+ * Return: the file handle, or 0.
+ */
+__u64 amend_open(struct iovec *iov, int count, __u32 flags, int backing_id);
 
 /* READ: this many bytes at most. */
 void amend_read(struct iovec *iov, int count, __u64 size);
+
+/* A request COPY_FILE_RANGE, not its reply: this many bytes at most. */
+void amend_copy(void *request, __u64 size);
 
 /* WRITE: as if this many bytes had been written. */
 void amend_write(struct iovec *iov, int count, __u32 size);

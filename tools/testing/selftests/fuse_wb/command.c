@@ -74,6 +74,7 @@ static void obey(struct server *srv, struct ctl_msg *msg)
 		break;
 	case CTL_OPEN_FLAGS:
 		srv->open_flags = msg->count;
+		srv->backing_id = msg->off;
 		break;
 	case CTL_ALLOCATE:
 		err = allocate(msg->count);

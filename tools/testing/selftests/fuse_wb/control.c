@@ -164,7 +164,13 @@ long long server_size(int ctl_fd, const char *name)
 
 int server_open_flags(int ctl_fd, __u32 flags)
 {
-	struct ctl_msg msg = { .op = CTL_OPEN_FLAGS, .count = flags };
+	return server_open_backing(ctl_fd, flags, 0);
+}
+
+int server_open_backing(int ctl_fd, __u32 flags, int backing_id)
+{
+	struct ctl_msg msg = {
+		.op = CTL_OPEN_FLAGS, .count = flags, .off = backing_id };
 
 	return ctl_call(ctl_fd, &msg, 0);
 }

@@ -36,7 +36,7 @@ enum ctl_op {
  * @err: in an answer the errno of the command
  * @rule: a rule; its match alone: which requests to release
  * @name: the file that a command is about
- * @off: where in the file
+ * @off: where in the file, or the backing file for OPEN
  * @len: bytes at @data; for CTL_GET: bytes wanted
  * @count: requests to release, or FOPEN_* flags; in an answer, those released,
  *	   a file's size, or the errno with which the kernel refused raw bytes
@@ -97,6 +97,9 @@ long long server_size(int ctl_fd, const char *name);
 
 /* From now on the replies to OPEN and CREATE have these FOPEN_* flags. */
 int server_open_flags(int ctl_fd, __u32 flags);
+
+/* The same, and with FOPEN_PASSTHROUGH this backing file: see mnt.h. */
+int server_open_backing(int ctl_fd, __u32 flags, int backing_id);
 
 /**
  * server_raw() - write bytes of the test's own to /dev/fuse

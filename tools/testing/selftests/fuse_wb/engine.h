@@ -21,12 +21,13 @@ struct held {
 
 /*
  * The request in hand, the rule for it or NULL, and the reply that it got, as
- * srv_writev() saw it pass.
+ * srv_writev() saw it pass; @fh is what OPEN and CREATE return.
  */
 struct reply {
 	const struct req *req;
 	const struct rule *rule;
 	bool given;
+	__u64 fh;
 	int err;
 	int refused;
 };
@@ -42,6 +43,7 @@ struct server {
 	pthread_mutex_t lock;
 	struct memfs fs;
 	__u32 open_flags;
+	int backing_id;
 	struct rules rules;
 	struct held *held;
 	struct reply reply;

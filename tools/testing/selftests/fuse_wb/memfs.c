@@ -4,6 +4,9 @@
  *
  * Every handler answers before it returns and knows nothing of holding or of
  * the log: the engine (server.c) decides when a request gets here at all.
+ *
+ * A WRITE needs a file handle that was opened for writing and not released yet,
+ * as it would where the server keeps a descriptor of a file behind each.
  */
 
 #define FUSE_USE_VERSION 314
@@ -210,6 +213,29 @@ static void do_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr,
 	fuse_reply_attr(req, &file->attr, ATTR_SECONDS);
 }
 
+static struct memopen *find_open(struct memfs *fs, __u64 fh)
+{
+	int i;
+
+	for (i = 0; i < MEMFS_OPENS; i++)
+		if (fs->opens[i].fh == fh)
+			return &fs->opens[i];
+	return NULL;
+}
+
+/* Return: 0, or the errno for the reply to OPEN or CREATE. */
+static int add_open(struct memfs *fs, struct fuse_file_info *fi)
+{
+	struct memopen *o = find_open(fs, 0);
+
+	if (!o)
+		return ENFILE;
+	o->fh = ++fs->last_fh;
+	o->may_write = (fi->flags & O_ACCMODE) != O_RDONLY;
+	fi->fh = o->fh;
+	return 0;
+}
+
 static void do_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 		      mode_t mode, struct fuse_file_info *fi)
 {
@@ -224,9 +250,11 @@ static void do_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 	}
 	file = memfs_find(fs, name);
 	if (!file)
-		err = memfs_make(fs, name, mode, &file);
+		err = -memfs_make(fs, name, mode, &file);
+	if (!err)
+		err = add_open(fs, fi);
 	if (err) {
-		fuse_reply_err(req, -err);
+		fuse_reply_err(req, err);
 		return;
 	}
 	fill_entry(file, &e);
@@ -237,9 +265,10 @@ static void do_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct memfs *fs = req_memfs(req);
 	struct memfile *file = node_file(fs, node);
+	int err = file ? add_open(fs, fi) : ENOENT;
 
-	if (!file) {
-		fuse_reply_err(req, ENOENT);
+	if (err) {
+		fuse_reply_err(req, err);
 		return;
 	}
 	if (fi->flags & O_TRUNC)
@@ -266,11 +295,15 @@ static void do_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off,
 static void do_write(fuse_req_t req, fuse_ino_t node, const char *data,
 		     size_t size, off_t off, struct fuse_file_info *fi)
 {
-	struct memfile *file = node_file(req_memfs(req), node);
-	int err;
+	struct memfs *fs = req_memfs(req);
+	struct memfile *file = node_file(fs, node);
+	struct memopen *o = fi->fh ? find_open(fs, fi->fh) : NULL;
+	int err = -EBADF;
 
-	(void)fi;
-	err = file ? memfs_store(file, off, data, size) : -ENOENT;
+	if (!file)
+		err = -ENOENT;
+	else if (o && o->may_write)
+		err = memfs_store(file, off, data, size);
 	if (err)
 		fuse_reply_err(req, -err);
 	else
@@ -281,6 +314,35 @@ static void do_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	(void)fi;
 	fuse_reply_err(req, node_file(req_memfs(req), node) ? 0 : ENOENT);
+}
+
+static void do_release(fuse_req_t req, fuse_ino_t node,
+		       struct fuse_file_info *fi)
+{
+	struct memopen *o = fi->fh ? find_open(req_memfs(req), fi->fh) : NULL;
+
+	(void)node;
+	if (o)
+		o->fh = 0;
+	fuse_reply_err(req, o ? 0 : EBADF);
+}
+
+/* Whoever asks gets every lock: the log tells who asked for which. */
+static void do_setlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
+		     struct flock *lock, int sleep)
+{
+	(void)lock;
+	(void)sleep;
+	do_flush(req, node, fi);
+}
+
+static void do_getlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
+		     struct flock *lock)
+{
+	(void)node;
+	(void)fi;
+	lock->l_type = F_UNLCK;
+	fuse_reply_lock(req, lock);
 }
 
 static void do_fsync(fuse_req_t req, fuse_ino_t node, int datasync,
@@ -331,7 +393,7 @@ static void do_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t off_in,
 	(void)fi_in;
 	(void)fi_out;
 	(void)flags;
-	if (err || off_in >= src->attr.st_size) {
+	if (err || !len || off_in >= src->attr.st_size) {
 		err ? fuse_reply_err(req, err) : fuse_reply_write(req, 0);
 		return;
 	}
@@ -399,11 +461,13 @@ const struct fuse_lowlevel_ops memfs_ops = {
 	.rename		= do_rename,
 	.unlink		= do_unlink,
 	.open		= do_open,
-	.release	= do_flush,
+	.release	= do_release,
 	.read		= do_read,
 	.write		= do_write,
 	.flush		= do_flush,
 	.fsync		= do_fsync,
+	.getlk		= do_getlk,
+	.setlk		= do_setlk,
 	.fallocate	= do_fallocate,
 	.copy_file_range = do_copy_file_range,
 };

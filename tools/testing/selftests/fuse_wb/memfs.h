@@ -4,12 +4,14 @@
 #ifndef FUSE_WB_MEMFS_H
 #define FUSE_WB_MEMFS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 #include <linux/types.h>
 
 #define MEMFS_FILES	8
 #define MEMFS_NAME_MAX	32
+#define MEMFS_OPENS	64
 #define MEMFS_SIZE_MAX	(256ULL << 20)
 
 /**
@@ -27,11 +29,25 @@ struct memfile {
 };
 
 /**
+ * struct memopen - one open file, known by a number that is never used again
+ * @fh: the number; 0: the slot is free
+ * @may_write: it was opened for writing
+ */
+struct memopen {
+	__u64 fh;
+	bool may_write;
+};
+
+/**
  * struct memfs - the file system; the server's lock covers it
  * @files: its files
+ * @opens: what is open of them
+ * @last_fh: the last number of an open file
  */
 struct memfs {
 	struct memfile files[MEMFS_FILES];
+	struct memopen opens[MEMFS_OPENS];
+	__u64 last_fh;
 };
 
 extern const struct fuse_lowlevel_ops memfs_ops;

@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -70,7 +72,7 @@ static void lift_dirty_limit(unsigned int minor)
 	write_file(path, "100");
 }
 
-static int mount_fuse(struct mnt *m, int dev_fd)
+static int mount_fuse(struct mnt *m, int dev_fd, bool dirty_limit)
 {
 	char opts[64], path[64];
 
@@ -84,7 +86,8 @@ static int mount_fuse(struct mnt *m, int dev_fd)
 		fprintf(stderr, "# %s is not in mountinfo\n", m->dir);
 		return -1;
 	}
-	lift_dirty_limit(m->minor);
+	if (!dirty_limit)
+		lift_dirty_limit(m->minor);
 
 	snprintf(path, sizeof(path), FUSECTL_DIR "/%u/abort", m->minor);
 	m->abort_fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -128,7 +131,8 @@ int mnt_start(struct mnt *m, const struct server_opts *opts)
 	dev_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (dev_fd < 0)
 		return failed("/dev/fuse");
-	ret = mount_fuse(m, dev_fd);
+	m->dev = dev_fd;
+	ret = mount_fuse(m, dev_fd, opts->dirty_limit);
 	if (!ret) {
 		m->server = server_start(opts, dev_fd, m->log, &m->ctl);
 		m->guard.note->server = m->server > 0 ? m->server : 0;
@@ -313,6 +317,26 @@ struct call *mnt_call_close(struct mnt *m, int fd)
 		return NULL;
 	}
 	return mnt_call(m, &call_close, (struct call_arg){ .fd = copy });
+}
+
+int mnt_backing_open(struct mnt *m, int fd)
+{
+	struct fuse_backing_map map = { .fd = fd };
+	int pidfd, dev, id = -1, err;
+
+	pidfd = syscall(SYS_pidfd_open, m->server, 0);
+	if (pidfd < 0)
+		return failed("pidfd_open");
+	dev = syscall(SYS_pidfd_getfd, pidfd, m->dev, 0);
+	err = errno;
+	if (dev >= 0) {
+		id = ioctl(dev, FUSE_DEV_IOC_BACKING_OPEN, &map);
+		err = errno;
+		close(dev);
+	}
+	close(pidfd);
+	errno = err;
+	return id;
 }
 
 int server_freeze(struct mnt *m)

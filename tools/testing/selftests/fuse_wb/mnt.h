@@ -27,6 +27,7 @@
  * @minor: the connection's number under fusectl
  * @abort_fd: /sys/fs/fuse/connections/<minor>/abort
  * @ctl: the control channel to the server
+ * @dev: the number of the server's descriptor of /dev/fuse
  * @server: the server's pid
  * @log: the server's log
  * @guard: who cleans up
@@ -40,6 +41,7 @@ struct mnt {
 	unsigned int minor;
 	int abort_fd;
 	int ctl;
+	int dev;
 	pid_t server;
 	struct reqlog *log;
 	struct guard guard;
@@ -131,6 +133,15 @@ int await_writes(struct mnt *m);
  * to all WRITEs of the file, and the descriptor is still there.
  */
 struct call *mnt_call_close(struct mnt *m, int fd);
+
+/**
+ * mnt_backing_open() - register a backing file, with the server's descriptor
+ * @m: the mount
+ * @fd: the file, open by the test
+ *
+ * Return: its number for server_open_backing(); -1 with errno set.
+ */
+int mnt_backing_open(struct mnt *m, int fd);
 
 /*
  * The server stops, as a frozen or traced process does: it reads no request and

@@ -33,6 +33,9 @@ static const char * const opcode_names[] = {
 	[FUSE_READDIR]		= "READDIR",
 	[FUSE_RELEASEDIR]	= "RELEASEDIR",
 	[FUSE_FSYNCDIR]		= "FSYNCDIR",
+	[FUSE_GETLK]		= "GETLK",
+	[FUSE_SETLK]		= "SETLK",
+	[FUSE_SETLKW]		= "SETLKW",
 	[FUSE_ACCESS]		= "ACCESS",
 	[FUSE_CREATE]		= "CREATE",
 	[FUSE_INTERRUPT]	= "INTERRUPT",
@@ -148,6 +151,8 @@ static void print_event(struct reqlog *log, __u32 nr, __u32 i, FILE *out)
 		fprintf(out, " bytes %llu to %llu", req->off,
 			req->off + req->size);
 	}
+	if (req->fh)
+		fprintf(out, " fh %llu", req->fh);
 	if (req->flags)
 		fprintf(out, " flags %#x", req->flags);
 	if (ev->step == REQ_ARRIVED) {

@@ -17,7 +17,8 @@
  *	       released; no argument
  * @RULE_ERRNO: answer with this errno and do nothing
  * @RULE_SIZE: carry it out, and answer a READ with this many bytes at most, a
- *	       WRITE as if this many bytes had been written, be it too many
+ *	       WRITE as if this many bytes had been written, be it too many; copy
+ *	       this many bytes at most for a COPY_FILE_RANGE
  * @RULE_DELAY: carry it out after this many microseconds.  Other threads of
  *		the server go on meanwhile
  * @RULE_DIE: the server kills itself; no argument

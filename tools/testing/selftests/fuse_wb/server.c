@@ -70,6 +70,8 @@ void server_init_conn(struct server *srv, struct fuse_conn_info *conn)
 	conn->want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS;
 	if (opts->writeback_cache)
 		conn->want |= FUSE_CAP_WRITEBACK_CACHE;
+	if (opts->posix_locks)
+		conn->want |= FUSE_CAP_POSIX_LOCKS;
 	if (opts->async_dio)
 		conn->want |= FUSE_CAP_ASYNC_DIO;
 	if (opts->max_write)
@@ -98,6 +100,8 @@ static void log_replied(struct server *srv, const struct req *req)
 		.refused = srv->reply.refused,
 	};
 
+	if (srv->reply.fh)
+		ev.req.fh = srv->reply.fh;
 	if (srv->reply.given)
 		reqlog_add(srv->log, &ev);
 }
@@ -120,11 +124,12 @@ static void amend_reply(struct server *srv, struct iovec *iov, int count)
 	switch (srv->reply.req ? srv->reply.req->opcode : 0) {
 	case FUSE_INIT:
 		amend_init(iov, count, srv->opts->init_flags,
-			   srv->opts->max_pages);
+			   srv->opts->max_pages, srv->opts->max_stack_depth);
 		break;
 	case FUSE_OPEN:
 	case FUSE_CREATE:
-		amend_open(iov, count, srv->open_flags);
+		srv->reply.fh = amend_open(iov, count, srv->open_flags,
+					   srv->backing_id);
 		break;
 	case FUSE_READ:
 		if (resize)
@@ -252,6 +257,9 @@ static void handle_request(struct server *srv, const struct fuse_buf *buf,
 		do_before(srv, req, rule);
 	}
 	srv->reply = (struct reply){ .req = req, .rule = rule };
+	if (rule && rule->act == RULE_SIZE &&
+	    req->opcode == FUSE_COPY_FILE_RANGE)
+		amend_copy(buf->mem, rule->arg);
 	if (rule && rule->act == RULE_ERRNO)
 		reply_errno(srv, req, rule->arg);
 	else

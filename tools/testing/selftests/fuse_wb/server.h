@@ -21,6 +21,7 @@ struct server;
  * struct server_opts - how the server answers INIT and OPEN
  * @writeback_cache: ask for the writeback cache; a kernel that does not offer
  *		     it makes the server end, which the test sees
+ * @posix_locks: ask for POSIX locks, which the server grants without a look
  * @async_dio: ask for asynchronous direct I/O
  * @splice_in: read requests by splice(2)
  * @splice_out: write replies by splice(2)
@@ -28,26 +29,31 @@ struct server;
  * @open_flags: FOPEN_* flags of the replies to OPEN and CREATE, until
  *		server_open_flags() of control.h says otherwise
  * @init_flags: FUSE_* flags of the reply to INIT that libfuse does not know
+ * @max_stack_depth: of the reply to INIT, for FUSE_PASSTHROUGH
  * @max_pages: pages in one request at most, when libfuse's choice will not do
  * @max_write: bytes in one WRITE at most; libfuse makes max_pages of it too.
  *	       0: as much as libfuse allows
  * @max_background: requests in the background at a time; 0: kernel's default
  * @congestion: threshold of congestion, in requests; 0: kernel's default
  * @max_readahead: bytes read ahead at most; 0: what the kernel offers
+ * @dirty_limit: leave the mount's limit of dirty memory as the kernel sets it
  */
 struct server_opts {
 	bool writeback_cache;
+	bool posix_locks;
 	bool async_dio;
 	bool splice_in;
 	bool splice_out;
 	unsigned int threads;
 	__u32 open_flags;
 	__u64 init_flags;
+	unsigned int max_stack_depth;
 	unsigned int max_pages;
 	unsigned int max_write;
 	unsigned int max_background;
 	unsigned int congestion;
 	unsigned int max_readahead;
+	bool dirty_limit;
 };
 
 /**
