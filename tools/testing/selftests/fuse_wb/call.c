@@ -49,6 +49,17 @@ static long do_msync(const struct call_arg *arg)
 	return msync(arg->buf, arg->len, MS_SYNC);
 }
 
+static long do_munmap(const struct call_arg *arg)
+{
+	return munmap(arg->buf, arg->len);
+}
+
+static long do_pause(const struct call_arg *arg)
+{
+	(void)arg;
+	return pause();
+}
+
 static long do_pread(const struct call_arg *arg)
 {
 	return pread(arg->fd, arg->buf, arg->len, arg->off);
@@ -140,6 +151,8 @@ const struct call_op call_ftruncate = {
 };
 
 const struct call_op call_msync = { "msync", SYS_msync, do_msync };
+const struct call_op call_munmap = { "munmap", SYS_munmap, do_munmap };
+const struct call_op call_pause = { "pause", SYS_pause, do_pause };
 const struct call_op call_pread = { "pread", SYS_pread64, do_pread };
 const struct call_op call_pwrite = { "pwrite", SYS_pwrite64, do_pwrite };
 const struct call_op call_read_all = { "read", SYS_read, do_read_all };
@@ -235,6 +248,22 @@ int call_wait_returned(struct call *c)
 	if (word_sleep(&c->returned, 0, wait_deadline()))
 		return CALL_RETURNED;
 	return call_lost(c, "to return");
+}
+
+bool process_await_blocked(pid_t pid, const struct call_op *op)
+{
+	__u64 deadline = wait_deadline();
+
+	while (!process_blocked_in(pid, op->nr)) {
+		if (now_usec() > deadline) {
+			fprintf(stderr, "# awaited for %d s in vain: %s to block\n",
+				WAIT_SECONDS, op->name);
+			process_print(stderr, pid);
+			return false;
+		}
+		sched_yield();
+	}
+	return true;
 }
 
 int call_end_all(struct call **list)

@@ -49,6 +49,9 @@ extern const struct call_op call_fsync;
 extern const struct call_op call_ftruncate;
 /* msync(2) of @len bytes at @buf, with MS_SYNC */
 extern const struct call_op call_msync;
+/* munmap(2) of @len bytes at @buf */
+extern const struct call_op call_munmap;
+extern const struct call_op call_pause;
 extern const struct call_op call_pread;
 extern const struct call_op call_pwrite;
 /* read(2) until the file ends or @len bytes are there; the sum */
@@ -131,6 +134,13 @@ int call_wait_blocked(struct call *c);
  * printing the thread's state and stack and the log.
  */
 int call_wait_returned(struct call *c);
+
+/*
+ * The same for the main thread of a child, which makes the call itself.
+ *
+ * Return: is it asleep in this call within WAIT_SECONDS?
+ */
+bool process_await_blocked(pid_t pid, const struct call_op *op);
 
 /* Join every call that has returned by the deadline.  Return: those left. */
 int call_end_all(struct call **list);

@@ -69,31 +69,6 @@ FIXTURE_TEARDOWN(killed)
 	mnt_teardown(_metadata, &self->m);
 }
 
-static long do_pause(const struct call_arg *arg)
-{
-	(void)arg;
-	return pause();
-}
-
-static const struct call_op call_pause = { "pause", SYS_pause, do_pause };
-
-/* Is the process asleep in this call within WAIT_SECONDS? */
-static bool await_blocked(pid_t pid, const struct call_op *op)
-{
-	__u64 deadline = wait_deadline();
-
-	while (!process_blocked_in(pid, op->nr)) {
-		if (now_usec() > deadline) {
-			fprintf(stderr, "# awaited for %d s in vain: %s to block\n",
-				WAIT_SECONDS, op->name);
-			process_print(stderr, pid);
-			return false;
-		}
-		sched_yield();
-	}
-	return true;
-}
-
 /*
  * A child makes the call and is killed in it.  With CLONE_FILES it shares the
  * descriptors, so its end closes none; it has the mapping in any case.
@@ -111,9 +86,9 @@ static void check_killed(struct __test_metadata *_metadata,
 		op->fn(&arg);
 		_exit(0);
 	}
-	EXPECT_TRUE(await_blocked(pid, op));
+	EXPECT_TRUE(process_await_blocked(pid, op));
 	ASSERT_EQ(0, fence(&self->m));
-	EXPECT_TRUE(await_blocked(pid, op)) {
+	EXPECT_TRUE(process_await_blocked(pid, op)) {
 		TH_LOG("%s does not wait: nothing was tested", op->name);
 	}
 

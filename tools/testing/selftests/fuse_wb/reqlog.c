@@ -241,6 +241,20 @@ long reqlog_bytes(struct reqlog *log, const struct req_match *m,
 	return bytes;
 }
 
+int reqlog_open_flags(struct reqlog *log, __u64 fh)
+{
+	__u32 nr = word_get(&log->nr);
+	__u32 i;
+
+	for (i = 0; i < nr; i++)
+		if (log->ev[i].step == REQ_REPLIED &&
+		    (log->ev[i].req.opcode == FUSE_OPEN ||
+		     log->ev[i].req.opcode == FUSE_CREATE) &&
+		    log->ev[i].req.fh == fh)
+			return log->ev[i].req.flags;
+	return -1;
+}
+
 static bool same_page(const struct req *a, const struct req *b, __u64 page)
 {
 	return a->node == b->node && a->size && b->size &&

@@ -155,6 +155,12 @@ int reqlog_wait(struct reqlog *log, const struct req_match *m,
 int reqlog_wait_bytes(struct reqlog *log, const struct req_match *m,
 		      enum req_step step, long bytes);
 
+/*
+ * The flags with which a file handle was opened, once the answer to its OPEN or
+ * CREATE is in the log; -1 before.
+ */
+int reqlog_open_flags(struct reqlog *log, __u64 fh);
+
 /**
  * reqlog_overlap() - were there two WRITEs for one page at a time?
  * @log: the log

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The file handle with which the page cache is written back.
+ *
+ * The server gave it out in its answer to OPEN, may keep a descriptor behind it,
+ * and forgets it with RELEASE.  A sound kernel finds a handle for every dirty
+ * page that may be written to, also for a page that becomes dirty through a
+ * mapping when all descriptors are closed, and sends RELEASE when the answers to
+ * all WRITEs with that handle are there.  A broken one uses the handle of
+ * whoever opened the file first or last, finds none and loses the data, or
+ * writes with a handle that the server has forgotten.
+ *
+ * Promise: policy-01, policy-02
+ */
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "common.h"
+
+#define FILE_NAME	"file"
+#define PAGES		4
+
+/*
+ *   OPEN, read only    -- handle --.
+ *   OPEN, to write     -- handle ---+-- dirty pages --- WRITE with which one?
+ *   OPEN, read only    -- handle --'
+ */
+FIXTURE(handle)
+{
+	struct mnt m;
+	size_t page;
+	size_t len;
+	char *data;
+	char *seen;
+};
+
+/* by_store: dirty the pages through a mapping; mode: of the one that writes */
+FIXTURE_VARIANT(handle)
+{
+	struct server_opts opts;
+	bool by_store;
+	int mode;
+};
+
+FIXTURE_VARIANT_ADD(handle, cached_write)
+{
+	.opts = { .writeback_cache = true },
+	.mode = O_RDWR,
+};
+
+FIXTURE_VARIANT_ADD(handle, cached_write_only)
+{
+	.opts = { .writeback_cache = true, .splice_in = true,
+		  .splice_out = true, .threads = 3 },
+	.mode = O_WRONLY,
+};
+
+FIXTURE_VARIANT_ADD(handle, cached_store)
+{
+	.opts = { .writeback_cache = true },
+	.by_store = true,
+	.mode = O_RDWR,
+};
+
+FIXTURE_VARIANT_ADD(handle, through_store)
+{
+	.opts = { },
+	.by_store = true,
+	.mode = O_RDWR,
+};
+
+FIXTURE_SETUP(handle)
+{
+	if (!mnt_setup(_metadata, &self->m, &variant->opts, variant))
+		return;
+	self->page = sysconf(_SC_PAGESIZE);
+	self->len = PAGES * self->page;
+	self->data = malloc(self->len);
+	self->seen = malloc(self->len);
+	ASSERT_TRUE(self->data && self->seen);
+	fill_pattern(self->data, self->len, 1);
+	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->data,
+				self->len));
+	fill_pattern(self->data, self->len, 2);
+}
+
+FIXTURE_TEARDOWN(handle)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+/* Make every page of the file dirty. */
+static bool make_dirty(struct _test_data_handle *self, bool by_store, int fd)
+{
+	char *map;
+
+	if (!by_store)
+		return pwrite(fd, self->data, self->len, 0) ==
+		       (ssize_t)self->len;
+	map = mmap(NULL, self->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return false;
+	memcpy(map, self->data, self->len);
+	return true;
+}
+
+/* The WRITEs came with handles to write with, and the server has the bytes. */
+static void check_writes(struct __test_metadata *_metadata,
+			 struct _test_data_handle *self)
+{
+	int i, nr = word_get(&self->m.log->nr);
+
+	EXPECT_LE(1, count_req(&self->m, FUSE_WRITE, REQ_REPLIED));
+	for (i = 0; i < nr; i++) {
+		const struct req_event *ev = &self->m.log->ev[i];
+		int flags;
+
+		if (ev->req.opcode != FUSE_WRITE)
+			continue;
+		flags = reqlog_open_flags(self->m.log, ev->req.fh);
+		EXPECT_LE(0, flags);
+		EXPECT_NE(O_RDONLY, flags & O_ACCMODE) {
+			TH_LOG("WRITE with handle %llu, opened to read only",
+			       ev->req.fh);
+		}
+		EXPECT_EQ(0, ev->err);
+	}
+	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen,
+				self->len));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->len)) {
+		TH_LOG("the server's bytes are not those written");
+	}
+}
+
+/* Who else has the file open makes no difference, nor who asks for it. */
+TEST_F(handle, writeback_uses_one_that_may_be_written_to)
+{
+	int first, fd, last;
+
+	first = mnt_open(&self->m, FILE_NAME, O_RDONLY);
+	ASSERT_LE(0, first);
+	fd = mnt_open(&self->m, FILE_NAME, variant->mode);
+	ASSERT_LE(0, fd);
+	last = mnt_open(&self->m, FILE_NAME, O_RDONLY);
+	ASSERT_LE(0, last);
+	ASSERT_NE(MAP_FAILED, mmap(NULL, self->len, PROT_READ, MAP_SHARED, last,
+				   0));
+	ASSERT_TRUE(make_dirty(self, variant->by_store, fd));
+	ASSERT_EQ(0, start_writeback(&self->m, last));
+	ASSERT_EQ(0, await_writes(&self->m));
+	check_writes(_metadata, self);
+}
+
+/* The one that opened it last and wrote is gone, another one is still there. */
+TEST_F(handle, writeback_goes_on_with_another_one)
+{
+	int gone, fd;
+
+	fd = mnt_open(&self->m, FILE_NAME, variant->mode);
+	ASSERT_LE(0, fd);
+	ASSERT_TRUE(make_dirty(self, variant->by_store, fd));
+	gone = mnt_open(&self->m, FILE_NAME, variant->mode);
+	ASSERT_LE(0, gone);
+	ASSERT_EQ(0, close(gone));
+	ASSERT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 1));
+	/* That close has written all back. */
+	fill_pattern(self->data, self->len, 3);
+	ASSERT_TRUE(make_dirty(self, variant->by_store, fd));
+	ASSERT_EQ(0, start_writeback(&self->m, fd));
+	ASSERT_EQ(0, await_writes(&self->m));
+	check_writes(_metadata, self);
+}
+
+/*
+ * The mapping is all that is left of the file when its pages become dirty.  This
+ * is a process of its own, for munmap(2) waits with the address space locked.
+ */
+static int store_after_close(struct _test_data_handle *self, int to, bool exits)
+{
+	char *map, done = 1;
+	int fd;
+
+	fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	if (fd < 0)
+		return 1;
+	map = mmap(NULL, self->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED || close(fd))
+		return 1;
+	memcpy(map, self->data, self->len);
+	if (write(to, &done, 1) != 1)
+		return 1;
+	if (exits)
+		return 0;
+	return munmap(map, self->len) ? 1 : 0;
+}
+
+static void check_after_close(struct __test_metadata *_metadata,
+			      struct _test_data_handle *self, bool exits)
+{
+	int ends[2], status = -1;
+	char done;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(store_after_close(self, ends[1], exits));
+	ASSERT_EQ(1, read(ends[0], &done, 1));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	EXPECT_EQ(1, count_req(&self->m, FUSE_FLUSH, REQ_REPLIED)) {
+		TH_LOG("the file was not closed before: nothing was tested");
+	}
+	if (!exits)
+		EXPECT_TRUE(process_await_blocked(pid, &call_munmap));
+	ASSERT_EQ(0, fence(&self->m));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_RELEASE, REQ_ARRIVED, 1)) {
+		TH_LOG("RELEASE was sent before WRITE was answered");
+	}
+
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_LT(find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1),
+		  await_req(&self->m, FUSE_RELEASE, REQ_ARRIVED, 1));
+	check_writes(_metadata, self);
+}
+
+TEST_F(handle, store_after_last_close_arrives_before_release_at_munmap)
+{
+	check_after_close(_metadata, self, false);
+}
+
+TEST_F(handle, store_after_last_close_arrives_before_release_at_exit)
+{
+	check_after_close(_metadata, self, true);
+}
+
+/* And the flusher finds the handle as well. */
+TEST_F(handle, sync_after_last_close_writes_with_it)
+{
+	char *map;
+	int fd;
+
+	fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, fd);
+	map = mmap(NULL, self->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, close(fd));
+	memcpy(map, self->data, self->len);
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ }));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+	ASSERT_EQ(0, await_writes(&self->m));
+	check_writes(_metadata, self);
+	EXPECT_EQ(0, find_req(&self->m, FUSE_RELEASE, REQ_ARRIVED, 1));
+	ASSERT_EQ(0, munmap(map, self->len));
+	EXPECT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 1));
+}
+
+TEST_HARNESS_MAIN
