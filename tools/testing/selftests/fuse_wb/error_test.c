@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Errors of WRITEs that come late, when write(2) has long returned.
+ *
+ * Whoever has the file open has to hear of the bytes that were lost, at fsync(2)
+ * or at close(2), and once.  A sound kernel remembers for each open file what
+ * fsync has told, and lets close tell of the rest.  A broken one tells the first
+ * who asks, be it a child that cares for nothing, forgets the error with a page
+ * that is written again, or tells of it for ever.
+ *
+ * Promise: late-errors
+ */
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "common.h"
+
+#define FILE_NAME	"file"
+
+/*
+ *   fd, other, reader --- "file" --- WRITE --> an error
+ */
+FIXTURE(late)
+{
+	struct mnt m;
+	ssize_t page;
+	int fd;
+	int other;
+	int reader;
+	char *map;
+	char *data;
+};
+
+FIXTURE_VARIANT(late)
+{
+	bool writeback_cache;
+	int err;
+};
+
+FIXTURE_VARIANT_ADD(late, eio)
+{
+	.writeback_cache = true,
+	.err = EIO,
+};
+
+FIXTURE_VARIANT_ADD(late, enospc)
+{
+	.writeback_cache = true,
+	.err = ENOSPC,
+};
+
+FIXTURE_VARIANT_ADD(late, through_enospc) { .err = ENOSPC };
+
+FIXTURE_SETUP(late)
+{
+	const struct server_opts opts = {
+		.writeback_cache = variant->writeback_cache,
+		.posix_locks = true,
+	};
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->page = sysconf(_SC_PAGESIZE);
+	self->data = malloc(self->page);
+	ASSERT_NE(NULL, self->data);
+	fill_pattern(self->data, self->page, 1);
+	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->data,
+				self->page));
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, self->fd);
+	self->other = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, self->other);
+	self->reader = mnt_open(&self->m, FILE_NAME, O_RDONLY);
+	ASSERT_LE(0, self->reader);
+	self->map = mmap(NULL, self->page, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 self->fd, 0);
+	ASSERT_NE(MAP_FAILED, self->map);
+}
+
+FIXTURE_TEARDOWN(late)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+/*
+ * The server refuses a WRITE, and takes what comes after it.  When the log says
+ * "replied" the kernel has noted the error.
+ */
+static void lose_write(struct __test_metadata *_metadata,
+		       struct _test_data_late *self, int err)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+	int nth = count_req(&self->m, FUSE_WRITE, REQ_ARRIVED) + 1;
+
+	ASSERT_EQ(0, server_fail(self->m.ctl, &writes, err));
+	self->map[0]++;
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_REPLIED, nth));
+	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
+}
+
+/* The errno of a call, 0 without an error. */
+static int errno_of(struct mnt *m, const struct call_op *op, int fd)
+{
+	return mnt_run(m, op, (struct call_arg){ .fd = fd }) ? errno : 0;
+}
+
+TEST_F(late, fsync_tells_every_descriptor_once)
+{
+	int fds[] = { self->reader, self->fd, self->other }, i;
+
+	lose_write(_metadata, self, variant->err);
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync,
+						 fds[i]));
+		EXPECT_EQ(0, errno_of(&self->m, &call_fsync, fds[i])) {
+			TH_LOG("descriptor %d is told twice", i + 1);
+		}
+		EXPECT_EQ(0, errno_of(&self->m, &call_fdatasync, fds[i]));
+	}
+}
+
+/* What was lost is not lost again; what is lost next is news. */
+TEST_F(late, next_error_is_told_again)
+{
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
+	self->map[1]++;
+	EXPECT_EQ(0, errno_of(&self->m, &call_fsync, self->fd));
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
+	EXPECT_EQ(0, errno_of(&self->m, &call_fsync, self->fd));
+	/* Both at once. */
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->other));
+	EXPECT_EQ(0, errno_of(&self->m, &call_fsync, self->other));
+}
+
+/* A page that is written again and well does not make good for the loss. */
+TEST_F(late, later_success_does_not_hide_the_error)
+{
+	lose_write(_metadata, self, variant->err);
+	self->map[1]++;
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_EQ(0, await_writes(&self->m));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->other));
+}
+
+TEST_F(late, msync_tells_once)
+{
+	struct call_arg arg = { .buf = self->map, .len = self->page };
+
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(-1, mnt_run(&self->m, &call_msync, arg));
+	EXPECT_EQ(variant->err, errno);
+	EXPECT_EQ(0, mnt_run(&self->m, &call_msync, arg));
+	EXPECT_EQ(0, errno_of(&self->m, &call_fsync, self->fd));
+}
+
+/* Nobody has to hear of it who came when all was told. */
+TEST_F(late, descriptor_opened_later_is_not_told)
+{
+	int late;
+
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
+	late = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, late);
+	EXPECT_EQ(0, errno_of(&self->m, &call_fsync, late));
+	EXPECT_EQ(0, errno_of(&self->m, &call_close, late));
+	/* The control: who was there does. */
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->other));
+}
+
+/* And somebody has to, if nobody has. */
+TEST_F(late, error_that_nobody_heard_of_is_told_to_the_next)
+{
+	int late;
+
+	lose_write(_metadata, self, variant->err);
+	late = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, late);
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, late));
+}
+
+/* The WRITE that close itself is waiting for. */
+TEST_F(late, close_tells_of_its_own_write)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+
+	ASSERT_EQ(0, server_fail(self->m.ctl, &writes, variant->err));
+	self->map[0]++;
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
+}
+
+/* Linux 6.12 tells the first one. */
+TEST_F(late, close_tells_every_descriptor)
+{
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->reader));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->other));
+}
+
+TEST_F(late, close_does_not_repeat_what_fsync_told)
+{
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
+	EXPECT_EQ(0, errno_of(&self->m, &call_close, dup(self->fd)));
+	EXPECT_EQ(0, errno_of(&self->m, &call_close, self->fd));
+}
+
+/* Linux 6.12 has nothing left to tell. */
+TEST_F(late, close_tells_what_fsync_told_another_one)
+{
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->other));
+}
+
+/* The same: the child's exit closes what it inherited, and nobody looks. */
+TEST_F(late, exit_of_child_takes_no_error_away)
+{
+	int status = -1;
+	pid_t pid;
+
+	lose_write(_metadata, self, variant->err);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(0);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close,
+					 dup(self->fd)));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
+}
+
+/* With FLUSH the server drops the locks of the process.  6.12 sends none. */
+TEST_F(late, flush_is_sent_although_a_write_failed)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_len = 1 };
+
+	ASSERT_EQ(0, fcntl(self->fd, F_SETLK, &lock));
+	EXPECT_EQ(1, count_req(&self->m, FUSE_SETLK, REQ_REPLIED));
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
+	EXPECT_EQ(1, count_req(&self->m, FUSE_FLUSH, REQ_REPLIED)) {
+		TH_LOG("the server was not told of the close");
+	}
+}
+
+TEST_HARNESS_MAIN
