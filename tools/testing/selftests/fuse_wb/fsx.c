@@ -301,12 +301,12 @@ static void choose_place(struct fsx *f, enum fsx_op op, size_t *off,
 	case FSX_WRITE:
 	case FSX_DIRECT_WRITE:
 		/* With one process this may leave a hole behind the end. */
-		choose_range(f, f->turns > 1 ? f->size : FSX_MAX,
+		choose_range(f, f->turns > 1 || f->grows ? f->size : FSX_MAX,
 			     op == FSX_DIRECT_WRITE, off, len);
 		break;
 	case FSX_TRUNCATE:
 	case FSX_ALLOCATE:
-		choose_range(f, FSX_MAX, false, off, len);
+		choose_range(f, f->grows ? f->size : FSX_MAX, false, off, len);
 		break;
 	case FSX_APPEND:
 		*off = f->size;
@@ -330,7 +330,8 @@ static int check_size(struct fsx *f)
 
 	if (fstat(f->fd, &st))
 		return call_failed(f, "fstat");
-	if ((size_t)st.st_size == f->size)
+	if ((size_t)st.st_size == f->size ||
+	    (f->grows && (size_t)st.st_size > f->size))
 		return 0;
 	return complain(f, "fstat says another size");
 }
@@ -362,7 +363,8 @@ int fsx_check_server(struct fsx *f)
 		return call_failed(f, "fsync");
 	if (await_writes(f->m))
 		return -1;
-	if (server_size(f->m->ctl, f->name) != (long long)f->size)
+	if (!f->grows &&
+	    server_size(f->m->ctl, f->name) != (long long)f->size)
 		return complain(f, "the server has another size");
 	if (server_get(f->m->ctl, f->name, 0, f->buf, f->size))
 		return -1;

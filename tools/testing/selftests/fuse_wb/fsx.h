@@ -60,7 +60,8 @@ enum fsx_op {
  * @direct: the same with O_DIRECT
  * @map: FSX_MAX bytes of it, mapped shared
  * @model: what the file has to hold; shared by all processes of a run
- * @size: its size
+ * @size: its size; with @grows, how much of it belongs to this run
+ * @grows: others make the file longer than that
  * @ops: the kinds of operations to choose from, as bits
  * @turn: which stripes to touch, of @turns; all when that is 1
  * @turns: processes that take part
@@ -78,6 +79,7 @@ struct fsx {
 	char *map;
 	char *model;
 	size_t size;
+	bool grows;
 	unsigned int ops;
 	unsigned int turn;
 	unsigned int turns;
@@ -99,7 +101,7 @@ unsigned int fsx_seconds(void);
 
 /**
  * fsx_open() - open the file and get everything ready
- * @f: filled in, but for the members @ops, @turn and @turns
+ * @f: filled in, but for the members @ops, @turn, @turns and @grows
  * @m: the mount
  * @name: the file; it exists at the server with the bytes of @model
  * @model: FSX_MAX bytes of shared memory

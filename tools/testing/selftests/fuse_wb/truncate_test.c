@@ -18,11 +18,11 @@
 
 #include "common.h"
 #include "fsx.h"
+#include "records.h"
 
 #define FILE_NAME	"file"
 #define PAGES		8
 #define ROUNDS		300
-#define RECORD		13
 
 /*
  *   fd ---- pwrite --.
@@ -357,44 +357,24 @@ TEST_F_TIMEOUT(truncate, size_changes_survive_writeback_by_another_process,
 	}
 }
 
-/* Append numbered records. */
-static int append_records(int fd, char who, unsigned long rounds)
-{
-	char record[RECORD + 1];
-	unsigned long i;
-
-	for (i = 0; i < rounds; i++) {
-		snprintf(record, sizeof(record), "%c%011lu\n", who, i);
-		if (write(fd, record, RECORD) != RECORD)
-			return 1;
-	}
-	return 0;
-}
-
 /* Records of two processes, under writeback all the time, in one file. */
 TEST_F_TIMEOUT(truncate, appended_records_are_all_there, FSX_SECONDS + 10)
 {
-	unsigned long rounds = fsx_rounds(ROUNDS), i, next[2] = { 0, 0 };
+	unsigned long rounds = fsx_rounds(ROUNDS), both[] = { rounds, rounds };
 	int fd = mnt_open(&self->m, "log", O_RDWR | O_CREAT | O_APPEND);
-	long long len = 2 * rounds * RECORD;
+	long long len = 2 * rounds * RECORD_LEN;
 	int status = -1;
-	char *p, *all;
+	char *all;
 	pid_t pid;
 
 	ASSERT_LE(0, fd);
-	all = malloc(len + 1);
+	all = malloc(len);
 	ASSERT_NE(NULL, all);
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid)
-		_exit(append_records(fd, '1', rounds));
-	for (i = 0; i < rounds; i++) {
-		char record[RECORD + 1];
-
-		snprintf(record, sizeof(record), "0%011lu\n", i);
-		ASSERT_EQ(RECORD, write(fd, record, RECORD));
-		ASSERT_EQ(0, sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE));
-	}
+		_exit(records_append(fd, 1, rounds) ? 1 : 0);
+	EXPECT_EQ(0, records_append(fd, 0, rounds));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_EQ(0, status);
 	ASSERT_EQ(0, fsync(fd));
@@ -402,13 +382,7 @@ TEST_F_TIMEOUT(truncate, appended_records_are_all_there, FSX_SECONDS + 10)
 
 	ASSERT_EQ(len, server_size(self->m.ctl, "log"));
 	ASSERT_EQ(0, server_get(self->m.ctl, "log", 0, all, len));
-	all[len] = '\0';
-	for (p = all, i = 0; i < 2 * rounds; i++, p += RECORD) {
-		ASSERT_TRUE(*p == '0' || *p == '1');
-		ASSERT_EQ(next[*p - '0']++, strtoul(p + 1, NULL, 10));
-	}
-	EXPECT_EQ(rounds, next[0]);
-	EXPECT_EQ(rounds, next[1]);
+	EXPECT_EQ(0, records_check(all, len, both));
 }
 
 /*

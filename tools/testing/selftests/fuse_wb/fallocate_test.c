@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * fallocate(2), in every mode, beside a writer who makes the file longer.
+ *
+ * The server carries it out, and the kernel then sets the size and drops what it
+ * has cached of a hole.  A sound kernel lets no write(2) in between, and has the
+ * server know the end of the file before it sees FALLOCATE.  A broken one sets
+ * the size back, drops bytes that were just written, or has a hole made behind
+ * the end that the server knows.
+ */
+
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "common.h"
+#include "fsx.h"
+#include "records.h"
+
+#define FILE_NAME	"file"
+#define PAGES		8
+#define ROUNDS		300
+
+/*
+ *   fd ------ write, O_APPEND ---> page cache --- WRITEs --.
+ *   a thread: fallocate --------- FALLOCATE -------------- server: "file"
+ *
+ * data: what the file has to hold in the end
+ */
+FIXTURE(fallocate)
+{
+	struct mnt m;
+	size_t page;
+	size_t len;
+	int fd;
+	char *data;
+	char *seen;
+};
+
+FIXTURE_VARIANT(fallocate)
+{
+	struct server_opts opts;
+	unsigned int mode;
+};
+
+FIXTURE_VARIANT_ADD(fallocate, allocate)
+{
+	.opts = { .writeback_cache = true },
+};
+
+FIXTURE_VARIANT_ADD(fallocate, keep_size)
+{
+	.opts = { .writeback_cache = true },
+	.mode = FALLOC_FL_KEEP_SIZE,
+};
+
+FIXTURE_VARIANT_ADD(fallocate, punch_hole)
+{
+	.opts = { .writeback_cache = true },
+	.mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+};
+
+FIXTURE_VARIANT_ADD(fallocate, zero_range)
+{
+	.opts = { .writeback_cache = true, .threads = 3 },
+	.mode = FALLOC_FL_ZERO_RANGE,
+};
+
+FIXTURE_VARIANT_ADD(fallocate, zero_range_keep_size)
+{
+	.opts = { .writeback_cache = true },
+	.mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+};
+
+FIXTURE_VARIANT_ADD(fallocate, through_punch_hole)
+{
+	.opts = { },
+	.mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+};
+
+FIXTURE_SETUP(fallocate)
+{
+	self->m.seconds = fsx_seconds();
+	if (!mnt_setup(_metadata, &self->m, &variant->opts, variant))
+		return;
+	self->page = sysconf(_SC_PAGESIZE);
+	self->len = PAGES * self->page;
+	self->data = calloc(2, self->len);
+	self->seen = malloc(2 * self->len);
+	ASSERT_TRUE(self->data && self->seen);
+	fill_pattern(self->data, self->len, 1);
+	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->data,
+				self->len));
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_APPEND);
+	ASSERT_LE(0, self->fd);
+	/* All of it is cached. */
+	ASSERT_EQ((ssize_t)self->len, pread(self->fd, self->seen, self->len,
+					    0));
+}
+
+FIXTURE_TEARDOWN(fallocate)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+/* What fallocate does to bytes, and to the size, which it returns. */
+static size_t allocated(char *data, size_t size, unsigned int mode, off_t off,
+			size_t len)
+{
+	size_t end = off + len;
+
+	if (!(mode & FALLOC_FL_KEEP_SIZE) && end > size)
+		size = end;
+	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+		memset(data + off, 0, (end < size ? end : size) - off);
+	return size;
+}
+
+static struct call *start_fallocate(struct _test_data_fallocate *self,
+				    unsigned int mode, off_t off, size_t len)
+{
+	return mnt_call(&self->m, &call_fallocate, (struct call_arg){
+		.fd = self->fd, .flags = mode, .off = off, .len = len });
+}
+
+/* Is the file what it has to be, in the cache and at the server? */
+static void check_file(struct __test_metadata *_metadata,
+		       struct _test_data_fallocate *self, ssize_t size)
+{
+	struct stat st;
+
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_EQ(size, st.st_size);
+	ASSERT_EQ(size, pread(self->fd, self->seen, 2 * self->len, 0));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, size)) {
+		TH_LOG("the cache shows something else");
+	}
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_EQ(0, await_writes(&self->m));
+	ASSERT_EQ(size, server_size(self->m.ctl, FILE_NAME));
+	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen, size));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, size)) {
+		TH_LOG("the server has something else");
+	}
+}
+
+/*
+ * FALLOCATE is at the server when somebody appends.  It covers the last page,
+ * which is what that write(2) dirties, and ends behind it.
+ *
+ * Promise: bde52788bdb7, 3634a6327815
+ */
+TEST_F(fallocate, append_waits_for_held_fallocate)
+{
+	off_t off = self->len - self->page + 5;
+	size_t size = self->len;
+	struct call *c, *w;
+
+	/* Dirty, with a size that the server does not know. */
+	fill_pattern(self->data + size, 100, 2);
+	ASSERT_EQ(100, write(self->fd, self->data + size, 100));
+	size = allocated(self->data, size + 100, variant->mode, off,
+			 self->page + 200);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_FALLOCATE));
+	c = start_fallocate(self, variant->mode, off, self->page + 200);
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->m, FUSE_FALLOCATE, REQ_ARRIVED, 1));
+	fill_pattern(self->data + size, 100, 3);
+	w = mnt_call(&self->m, &call_write, (struct call_arg){
+		.fd = self->fd, .buf = self->data + size, .len = 100 });
+	ASSERT_NE(NULL, w);
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, w)) {
+		TH_LOG("write(2) did not wait for the answer to FALLOCATE");
+	}
+
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret) {
+		TH_LOG("fallocate: %s", strerror(c->err));
+	}
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(w));
+	EXPECT_EQ(100, w->ret);
+	check_file(_metadata, self, size + 100);
+}
+
+/* The other way round: write(2) waits for a READ, and has the file until then. */
+TEST_F(fallocate, fallocate_waits_for_write_under_way)
+{
+	size_t size = self->len, part = 10;
+	off_t off = self->page;
+	struct call *c, *w;
+
+	ASSERT_EQ(0, ftruncate(self->fd, size - part));
+	ASSERT_EQ(0, write_file("/proc/sys/vm/drop_caches", "1"));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_READ));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	fill_pattern(self->data + size - part, 100, 2);
+	w = mnt_call(&self->m, &call_write, (struct call_arg){
+		.fd = self->fd, .buf = self->data + size - part, .len = 100 });
+	ASSERT_NE(NULL, w);
+	/* It reads what it does not overwrite, or writes right through. */
+	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, w));
+	c = start_fallocate(self, variant->mode, off, size);
+	ASSERT_NE(NULL, c);
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_FALLOCATE, REQ_ARRIVED, 1)) {
+		TH_LOG("FALLOCATE was sent in the middle of a write(2)");
+	}
+
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(w));
+	EXPECT_EQ(100, w->ret);
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+	size = allocated(self->data, size - part + 100, variant->mode, off,
+			 size);
+	check_file(_metadata, self, size);
+}
+
+/*
+ * The dirty tail is longer than the file that the server knows, and what is
+ * punched or zeroed is in between.
+ *
+ * Promise: 59bda8ecee2f
+ */
+TEST_F(fallocate, dirty_tail_is_there_before_a_hole_is_made)
+{
+	const struct req_match tail = {
+		.opcode = FUSE_WRITE, .start = self->len + self->page };
+	bool makes_hole = variant->mode & (FALLOC_FL_PUNCH_HOLE |
+					   FALLOC_FL_ZERO_RANGE);
+	off_t off = self->len + 2 * self->page;
+	size_t size = off + 123;
+	struct call *c;
+
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, 0));
+	fill_pattern(self->data + off, 123, 2);
+	ASSERT_EQ(123, pwrite(self->fd, self->data + off, 123, off));
+	c = start_fallocate(self, variant->mode, self->len, self->page);
+	ASSERT_NE(NULL, c);
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+	if (makes_hole) {
+		EXPECT_NE(0, reqlog_find(self->m.log, &tail, REQ_REPLIED, 1));
+		EXPECT_LT(reqlog_find(self->m.log, &tail, REQ_REPLIED, 1),
+			  find_req(&self->m, FUSE_FALLOCATE, REQ_ARRIVED, 1)) {
+			TH_LOG("FALLOCATE was sent before the dirty tail");
+		}
+	}
+	check_file(_metadata, self, size);
+}
+
+/* A server that cannot leaves all as it was. */
+TEST_F(fallocate, failed_fallocate_changes_nothing)
+{
+	const struct req_match all = { .opcode = FUSE_FALLOCATE };
+	size_t size = self->len + 100;
+
+	fill_pattern(self->data + self->len, 100, 2);
+	ASSERT_EQ(100, write(self->fd, self->data + self->len, 100));
+	ASSERT_EQ(0, server_fail(self->m.ctl, &all, ENOSPC));
+	EXPECT_EQ(-1, fallocate(self->fd, variant->mode, self->page + 5,
+				self->len));
+	EXPECT_EQ(ENOSPC, errno);
+	check_file(_metadata, self, size);
+}
+
+/* Where there are two processors, use the one and the other. */
+static void run_on(unsigned int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu % sysconf(_SC_NPROCESSORS_ONLN), &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/*
+ *   0               the first bytes           FSX_MAX / 2       records
+ *   |--- punched, zeroed, allocated, written ---|--- appended ---->
+ *          by one process, in any order            by another one
+ *
+ * Promise: bde52788bdb7, 3634a6327815
+ */
+FIXTURE(beside_append)
+{
+	struct mnt m;
+	struct fsx f;
+	char *model;
+	int fd;
+};
+
+FIXTURE_VARIANT(beside_append)
+{
+	struct server_opts opts;
+};
+
+FIXTURE_VARIANT_ADD(beside_append, cached)
+{
+	.opts = { .writeback_cache = true },
+};
+
+FIXTURE_VARIANT_ADD(beside_append, cached_threads)
+{
+	.opts = { .writeback_cache = true, .threads = 3 },
+};
+
+FIXTURE_SETUP(beside_append)
+{
+	size_t size = FSX_MAX / 2;
+
+	self->m.seconds = fsx_seconds();
+	if (!mnt_setup(_metadata, &self->m, &variant->opts, variant))
+		return;
+	self->model = mmap(NULL, FSX_MAX, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->model);
+	fill_pattern(self->model, size, 1);
+	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->model, size));
+	self->fd = mnt_open(&self->m, FILE_NAME, O_WRONLY | O_APPEND);
+	ASSERT_LE(0, self->fd);
+	self->f.turns = 1;
+	self->f.grows = true;
+	self->f.ops = 1 << FSX_PUNCH | 1 << FSX_ZERO | 1 << FSX_ALLOCATE |
+		      1 << FSX_WRITE | 1 << FSX_READ | 1 << FSX_MAP_WRITE |
+		      1 << FSX_SYNC_RANGE;
+	ASSERT_EQ(0, fsx_open(&self->f, &self->m, FILE_NAME, self->model, size,
+			      fsx_seed()));
+}
+
+FIXTURE_TEARDOWN(beside_append)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+TEST_F_TIMEOUT(beside_append, records_and_holes_are_all_there,
+	       FSX_SECONDS + 10)
+{
+	unsigned long nr[RECORD_WRITERS] = { fsx_rounds(ROUNDS) };
+	size_t len = nr[0] * RECORD_LEN, size = FSX_MAX / 2;
+	int status = -1;
+	char *all;
+	pid_t pid;
+
+	all = malloc(len);
+	ASSERT_NE(NULL, all);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	run_on(!pid);
+	if (!pid)
+		_exit(records_append(self->fd, 0, nr[0]) ? 1 : 0);
+	EXPECT_EQ(0, fsx_run(&self->f, fsx_rounds(ROUNDS)));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, fsx_check_server(&self->f));
+	ASSERT_EQ((long long)(size + len), server_size(self->m.ctl, FILE_NAME));
+	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, size, all, len));
+	EXPECT_EQ(0, records_check(all, len, nr));
+}
+
+TEST_HARNESS_MAIN
