@@ -2,6 +2,7 @@
 /* What libfuse 3.14 cannot say in a reply, see amend.h. */
 
 #include <stddef.h>
+#include <string.h>
 #include <linux/fuse.h>
 
 #include "amend.h"
@@ -35,7 +36,8 @@ void amend_init(struct iovec *iov, int count, __u64 flags,
 		init->flags |= FUSE_MAX_PAGES;
 		init->max_pages = max_pages;
 	}
-	init->max_stack_depth = max_stack_depth;
+	/* Behind flags2; older headers have no name for it. */
+	memcpy(&init->flags2 + 1, &max_stack_depth, sizeof(__u32));
 }
 
 __u64 amend_open(struct iovec *iov, int count, __u32 flags, int backing_id)
@@ -45,7 +47,8 @@ __u64 amend_open(struct iovec *iov, int count, __u32 flags, int backing_id)
 	if (!open)
 		return 0;
 	open->open_flags |= flags;
-	open->backing_id = backing_id;
+	/* Behind open_flags; older headers call it padding. */
+	memcpy(&open->open_flags + 1, &backing_id, sizeof(__s32));
 	return open->fh;
 }
 

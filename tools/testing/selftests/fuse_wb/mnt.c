@@ -24,6 +24,17 @@
 #define FUSECTL_DIR	"/sys/fs/fuse/connections"
 #define FUSECTL_MAGIC	0x65735543
 
+/* What older headers lack; Linux 6.9 brought it. */
+#ifndef FUSE_DEV_IOC_BACKING_OPEN
+struct fuse_backing_map {
+	__s32 fd;
+	__u32 flags;
+	__u64 padding;
+};
+
+#define FUSE_DEV_IOC_BACKING_OPEN _IOW(229, 1, struct fuse_backing_map)
+#endif
+
 const char *mnt_missing(void)
 {
 	if (geteuid())

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How much memory a server may keep dirty: strictlimit.
+ *
+ * What a server does not take stays in memory, and any user may run one.  A
+ * sound kernel gives every FUSE mount a small share of the dirty memory, counts
+ * what is under writeback there, too, and lets its writers wait at that share,
+ * however much memory is free, and nobody else.  A broken one lets them go on
+ * until all writers of the system have to wait for that server.
+ *
+ * Promise: policy-16
+ */
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "common.h"
+
+#define FILE_NAME	"file"
+
+/* More than any share here allows, and less than the system does. */
+#define LEN		(64L << 20)
+
+/* What writers do between one look at the limit and the next. */
+#define SLACK		(1L << 20)
+
+/*
+ *   slow ---- write of LEN bytes ---> dirty pages ---> server holds each WRITE
+ *   quick --- write ----------------> dirty pages ---> server
+ */
+FIXTURE(limit)
+{
+	struct mnt slow;
+	struct mnt quick;
+	int fd;
+	char *data;
+};
+
+/* knob, low, high: what to write to which file of the bdi */
+FIXTURE_VARIANT(limit)
+{
+	const char *knob;
+	const char *low;
+	const char *high;
+};
+
+FIXTURE_VARIANT_ADD(limit, max_ratio)
+{
+	.knob = "max_ratio", .low = "1", .high = "3",
+};
+
+FIXTURE_VARIANT_ADD(limit, max_bytes)
+{
+	.knob = "max_bytes", .low = "4194304", .high = "20971520",
+};
+
+static int set_knob(struct mnt *m, const char *knob, const char *value)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/class/bdi/0:%u/%s", m->minor, knob);
+	return write_file(path, value);
+}
+
+/* The number in such a file, -1 on error. */
+static long get_knob(struct mnt *m, const char *knob)
+{
+	long value = -1;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/class/bdi/0:%u/%s", m->minor, knob);
+	f = fopen(path, "re");
+	if (!f)
+		return -1;
+	if (fscanf(f, "%ld", &value) != 1)
+		value = -1;
+	fclose(f);
+	return value;
+}
+
+/* Have this mount's limit, which begins at nothing, reach its share. */
+static void warm_up(struct __test_metadata *_metadata,
+		    struct _test_data_limit *self)
+{
+	int fd = mnt_open(&self->slow, "warm", O_RDWR | O_CREAT);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, set_knob(&self->slow, "strict_limit", "0"));
+	ASSERT_EQ(LEN / 8, write(fd, self->data, LEN / 8));
+	ASSERT_EQ(0, mnt_run(&self->slow, &call_fsync, (struct call_arg){
+		.fd = fd }));
+	ASSERT_EQ(0, close(fd));
+	ASSERT_EQ(0, set_knob(&self->slow, "strict_limit", "1"));
+}
+
+FIXTURE_SETUP(limit)
+{
+	const struct server_opts opts = {
+		.writeback_cache = true, .dirty_limit = true };
+
+	if (!mnt_setup(_metadata, &self->slow, &opts, variant))
+		return;
+	self->data = mmap(NULL, LEN, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->data);
+	self->fd = mnt_open(&self->slow, FILE_NAME, O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(limit)
+{
+	mnt_teardown(_metadata, &self->slow);
+}
+
+/* Bytes that this setting of the variant's knob allows, as the kernel counts. */
+static long share(struct mnt *m, const char *knob, const char *value)
+{
+	long page = sysconf(_SC_PAGESIZE);
+
+	if (!strcmp(knob, "max_bytes"))
+		return atol(value);
+	return bdi_counter(m->minor, "DirtyThresh:") * page / 100 * atol(value);
+}
+
+/* How far the writer has come; the server has taken nothing of it. */
+static long progress(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? -1 : st.st_size;
+}
+
+static struct call *start_writer(struct _test_data_limit *self)
+{
+	return mnt_call(&self->slow, &call_write, (struct call_arg){
+		.fd = self->fd, .buf = self->data, .len = LEN });
+}
+
+/* What comes with the mount: one hundredth, and that strictly. */
+TEST_F(limit, mount_has_a_small_share)
+{
+	if (get_knob(&self->slow, "strict_limit") < 0)
+		SKIP(return, "needs /sys/class/bdi/*/strict_limit");
+	EXPECT_EQ(1, get_knob(&self->slow, "strict_limit"));
+	EXPECT_EQ(1, get_knob(&self->slow, "max_ratio"));
+	ASSERT_EQ(0, set_knob(&self->slow, variant->knob, variant->high));
+	if (!strcmp(variant->knob, "max_ratio"))
+		EXPECT_EQ(atol(variant->high),
+			  get_knob(&self->slow, variant->knob));
+}
+
+/* A writer stops at the share, goes on to the next, and then to his end. */
+TEST_F(limit, writer_stops_where_the_setting_says)
+{
+	struct mnt *m = &self->slow;
+	__u64 deadline;
+	struct call *c;
+	long low, high;
+
+	low = share(m, variant->knob, variant->low);
+	high = share(m, variant->knob, variant->high);
+	if (low < 0)
+		SKIP(return, "needs debugfs at /sys/kernel/debug");
+	if (high + SLACK > LEN)
+		SKIP(return, "needs less memory: 3 %% of the limit are %ld", high);
+	warm_up(_metadata, self);
+	ASSERT_EQ(0, set_knob(m, variant->knob, variant->low));
+	ASSERT_EQ(0, hold_req(m, FUSE_WRITE));
+	c = start_writer(self);
+	ASSERT_NE(NULL, c);
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(m, c)) {
+		TH_LOG("the writer does not wait for the server");
+	}
+	EXPECT_GE(low + SLACK, progress(self->fd)) {
+		TH_LOG("%ld bytes are dirty, %ld may be", progress(self->fd),
+		       low);
+	}
+
+	ASSERT_EQ(0, set_knob(m, variant->knob, variant->high));
+	deadline = wait_deadline();
+	while (progress(self->fd) <= low + SLACK && now_usec() < deadline)
+		sched_yield();
+	EXPECT_LT(low + SLACK, progress(self->fd)) {
+		TH_LOG("%s has no effect", variant->knob);
+	}
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(m, c));
+	EXPECT_GE(high + SLACK, progress(self->fd));
+	/* What is under writeback counts. */
+	EXPECT_LT(0, bdi_counter(m->minor, "BdiWriteback:"));
+
+	/* The control: there is memory for all of it. */
+	ASSERT_EQ(0, set_knob(m, "strict_limit", "0"));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(LEN, c->ret);
+	EXPECT_EQ(0, find_req(m, FUSE_WRITE, REQ_REPLIED,
+			      1 + count_req(m, FUSE_WRITE, REQ_REPLIED)));
+}
+
+/* A mount of a server that works goes on beside it, and comes to an end. */
+TEST_F(limit, writer_of_another_mount_goes_on)
+{
+	const struct server_opts opts = { .writeback_cache = true };
+	struct call *c, *q;
+	int fd;
+
+	if (share(&self->slow, "max_ratio", "1") + SLACK > LEN)
+		SKIP(return, "needs less memory than this");
+	ASSERT_EQ(0, hold_req(&self->slow, FUSE_WRITE));
+	c = start_writer(self);
+	ASSERT_NE(NULL, c);
+	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->slow, c));
+
+	ASSERT_TRUE(mnt_setup(_metadata, &self->quick, &opts, variant));
+	fd = mnt_open(&self->quick, FILE_NAME, O_RDWR | O_CREAT);
+	ASSERT_LE(0, fd);
+	q = mnt_call(&self->quick, &call_write, (struct call_arg){
+		.fd = fd, .buf = self->data, .len = LEN });
+	ASSERT_NE(NULL, q);
+	EXPECT_EQ(CALL_RETURNED, call_wait_returned(q)) {
+		TH_LOG("it waits for the other mount's server");
+	}
+	EXPECT_EQ(LEN, q->ret);
+	EXPECT_EQ(0, mnt_run(&self->quick, &call_fsync, (struct call_arg){
+		.fd = fd }));
+	EXPECT_FALSE(call_returned(c)) {
+		TH_LOG("nobody was waiting: nothing was tested");
+	}
+	EXPECT_EQ(0, find_req(&self->slow, FUSE_WRITE, REQ_REPLIED, 1));
+	mnt_teardown(_metadata, &self->quick);
+}
+
+TEST_HARNESS_MAIN
