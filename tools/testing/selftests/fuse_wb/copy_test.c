@@ -56,9 +56,10 @@ FIXTURE_VARIANT_ADD(copy, cached_pages)
 	.len = 3 * 4096,
 };
 
-FIXTURE_VARIANT_ADD(copy, cached_bytes_threads)
+FIXTURE_VARIANT_ADD(copy, cached_bytes_splice)
 {
-	.opts = { .writeback_cache = true, .threads = 3 },
+	.opts = { .writeback_cache = true, .splice_in = true,
+		  .splice_out = true },
 	.off_in = 77,
 	.off_out = 2 * 4096 + 123,
 	.len = 2 * 4096,

@@ -63,7 +63,7 @@ FIXTURE_VARIANT_ADD(fallocate, punch_hole)
 
 FIXTURE_VARIANT_ADD(fallocate, zero_range)
 {
-	.opts = { .writeback_cache = true, .threads = 3 },
+	.opts = { .writeback_cache = true },
 	.mode = FALLOC_FL_ZERO_RANGE,
 };
 

@@ -52,7 +52,7 @@ FIXTURE_VARIANT_ADD(handle, cached_write)
 FIXTURE_VARIANT_ADD(handle, cached_write_only)
 {
 	.opts = { .writeback_cache = true, .splice_in = true,
-		  .splice_out = true, .threads = 3 },
+		  .splice_out = true },
 	.mode = O_WRONLY,
 };
 

@@ -110,9 +110,14 @@ static void log_replied(struct server *srv, const struct req *req)
 static ssize_t srv_read(int fd, void *buf, size_t len, void *userdata)
 {
 	struct server *srv = userdata;
+	ssize_t got;
 
 	(void)fd;
-	return devio_read(&srv->io, buf, len);
+	got = devio_read(&srv->io, buf, len);
+	/* To libfuse an abort is an error, to us an end as any other. */
+	if (got < 0 && errno == ECONNABORTED)
+		errno = ENODEV;
+	return got;
 }
 
 /* What the options and the rule make of the reply to the request in hand. */
