@@ -186,7 +186,7 @@ TEST_F(copy, cache_of_the_target_shows_the_copy)
 	ASSERT_NE(NULL, c);
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	EXPECT_EQ((long)variant->len, c->ret);
-	EXPECT_EQ(1, count_req(&self->m, FUSE_COPY_FILE_RANGE, REQ_REPLIED));
+	EXPECT_EQ(1, count_req(&self->m, FUSE_COPY_FILE_RANGE, REQ_ARRIVED));
 	check_target(_metadata, self, variant, variant->len, self->len);
 }
 

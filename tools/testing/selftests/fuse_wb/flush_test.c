@@ -68,7 +68,7 @@ static void check_flushed(struct __test_metadata *_metadata,
 {
 	EXPECT_LT(find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1),
 		  await_req(&self->m, FUSE_FLUSH, REQ_ARRIVED, 1));
-	EXPECT_EQ(flushes, count_req(&self->m, FUSE_FLUSH, REQ_REPLIED));
+	EXPECT_EQ(flushes, count_req(&self->m, FUSE_FLUSH, REQ_ARRIVED));
 	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen,
 				self->page));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->page));
@@ -260,7 +260,7 @@ TEST_F(flush, flush_is_not_sent_again_after_enosys)
 
 	ASSERT_EQ(0, server_fail(self->m.ctl, &flushes, ENOSYS));
 	EXPECT_EQ(0, close(dup(self->fd)));
-	EXPECT_EQ(1, count_req(&self->m, FUSE_FLUSH, REQ_REPLIED));
+	EXPECT_EQ(1, count_req(&self->m, FUSE_FLUSH, REQ_ARRIVED));
 
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
 	ASSERT_EQ(self->page, pwrite(self->fd, self->data, self->page, 0));
