@@ -72,6 +72,7 @@ static void error_desc(const int *error, char *desc)
 
 KUNIT_ARRAY_PARAM(error, errors, error_desc);
 
+/* Promise: late-errors */
 static void error_reaches_fsync_once(struct kunit *test)
 {
 	const int *error = test->param_value;
@@ -85,6 +86,7 @@ static void error_reaches_fsync_once(struct kunit *test)
 	expect_ended(wb, file, folio, *error);
 }
 
+/* Promise: late-errors */
 static void error_reaches_each_open_file(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -100,6 +102,7 @@ static void error_reaches_each_open_file(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fuse_wb_fsync(wb, other), 0);
 }
 
+/* Promise: late-errors */
 static void error_reaches_close(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;

@@ -141,7 +141,11 @@ static void failed_truncate_lets_writes_go_on(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, i_size_read(file_inode(file)), 2 * PAGE_SIZE);
 }
 
-/* The hole must not be filled by data that was written before it was made. */
+/*
+ * The hole must not be filled by data that was written before it was made.
+ *
+ * Promise: bde52788bdb7
+ */
 static void hole_is_made_after_the_writes_it_covers(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;

@@ -59,6 +59,7 @@ static void expect_no_more_writes(struct fuse_wb *wb)
 	fuse_wb_expect_counters(wb, 0, 0);
 }
 
+/* Promise: policy-04, policy-10 */
 static void contiguous_folios_share_a_request(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -118,6 +119,7 @@ static void request_grows_to_max_pages(struct kunit *test)
 	expect_no_more_writes(wb);
 }
 
+/* Promise: policy-10 */
 static void gap_splits_requests(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;

@@ -111,6 +111,8 @@ static void sync_sends_what_is_dirty(struct kunit *test)
 /*
  * virtio-fs trusts its server: there syncfs(2) waits for the WRITEs in flight,
  * and then has the server sync, too.
+ *
+ * Promise: 660585b56e63
  */
 static void syncfs_waits_for_a_trusted_server(struct kunit *test)
 {

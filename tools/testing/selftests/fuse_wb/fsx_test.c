@@ -79,6 +79,7 @@ FIXTURE_TEARDOWN(fsx)
 	mnt_teardown(_metadata, &self->m);
 }
 
+/* Promise: policy-14 */
 TEST_F_TIMEOUT(fsx, one_process_sees_what_it_did, FSX_SECONDS + 10)
 {
 	struct fsx f = { .ops = FSX_ALL, .turns = 1 };

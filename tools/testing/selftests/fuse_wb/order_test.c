@@ -230,7 +230,7 @@ TEST_F(order, msync_sends_fsync_after_write_is_answered)
 	check_waits(_metadata, self, variant, &call_msync, FUSE_FSYNC);
 }
 
-/* Promise: data-integrity */
+/* Promise: data-integrity, policy-08, policy-13, flush-at-close */
 TEST_F(order, flush_is_sent_after_write_is_answered)
 {
 	check_waits(_metadata, self, variant, &call_close, FUSE_FLUSH);
@@ -290,7 +290,7 @@ TEST_F(order, sync_file_range_waits_for_no_other_range)
  * a second WRITE for the page is not to be sent before the first is answered,
  * and is not to be forgotten.
  *
- * Promise: folio-states, bytes
+ * Promise: folio-states, bytes, policy-12, 8b284dc47291
  */
 TEST_F(order, page_changed_under_writeback_is_sent_again)
 {
@@ -329,7 +329,7 @@ TEST_F(order, page_changed_under_writeback_is_sent_again)
  * The server is stopped when writeback begins, and reads the bytes much later.
  * A broken kernel lets the page change before it has been read.
  *
- * Promise: folio-states, bytes
+ * Promise: folio-states, bytes, 8b284dc47291
  */
 TEST_F(order, write_has_the_bytes_of_when_writeback_began)
 {
@@ -388,7 +388,7 @@ static long do_rounds(const struct call_arg *arg)
 /*
  * The same by two threads, against a server that takes its time.
  *
- * Promise: folio-states
+ * Promise: folio-states, policy-12, 8b284dc47291
  */
 TEST_F(order, writes_of_one_page_come_one_by_one)
 {
@@ -426,7 +426,7 @@ TEST_F(order, writes_of_one_page_come_one_by_one)
  * put under writeback.  A broken kernel forgets the second time, or sends a
  * second WRITE at once.
  *
- * Promise: bytes
+ * Promise: bytes, policy-12, 8b284dc47291
  */
 TEST_F(order, page_dirtied_by_direct_read_is_sent_again)
 {

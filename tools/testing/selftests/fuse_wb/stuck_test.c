@@ -194,7 +194,7 @@ TEST_F(stuck, drop_caches_returns)
 /*
  * Before, during and after.  The counters of one mount are not exact.
  *
- * Promise: folio-states
+ * Promise: folio-states, f7790d677853
  */
 TEST_F(stuck, statistics_return_to_zero)
 {

@@ -265,11 +265,13 @@ static void check_hole(struct __test_metadata *_metadata,
 	check_file(_metadata, self, self->len);
 }
 
+/* Promise: bde52788bdb7, 3634a6327815 */
 TEST_F(truncate, hole_is_punched_after_write_is_answered)
 {
 	check_hole(_metadata, self, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
 }
 
+/* Promise: bde52788bdb7, 3634a6327815 */
 TEST_F(truncate, range_is_zeroed_after_write_is_answered)
 {
 	check_hole(_metadata, self, FALLOC_FL_ZERO_RANGE);

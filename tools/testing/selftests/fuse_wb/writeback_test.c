@@ -284,7 +284,7 @@ TEST_F(writeback, no_temporary_pages_are_used)
 	}
 }
 
-/* Promise: bytes */
+/* Promise: bytes, policy-10 */
 TEST_F(writeback, writeback_reaches_server_with_the_bytes_written)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -332,7 +332,7 @@ TEST_F(writeback, rewritten_page_is_sent_again)
 /*
  * A broken kernel tells the server of the close before it has the data.
  *
- * Promise: data-integrity
+ * Promise: data-integrity, policy-13, flush-at-close
  */
 TEST_F(writeback, close_waits_for_held_write)
 {
@@ -435,7 +435,7 @@ FIXTURE_TEARDOWN(write_error)
  * A broken kernel loses the error, or reports it to the first descriptor
  * alone, or again and again.
  *
- * Promise: endings
+ * Promise: endings, late-errors
  */
 TEST_F(write_error, write_error_reaches_fsync)
 {
