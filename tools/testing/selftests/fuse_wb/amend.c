@@ -52,6 +52,11 @@ __u64 amend_open(struct iovec *iov, int count, __u32 flags, int backing_id)
 	return open->fh;
 }
 
+void amend_unknown(void *request)
+{
+	((struct fuse_in_header *)request)->opcode = 0xffff;
+}
+
 void amend_copy(void *request, __u64 size)
 {
 	struct fuse_copy_file_range_in *copy =

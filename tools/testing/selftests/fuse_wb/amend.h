@@ -28,6 +28,9 @@ void amend_read(struct iovec *iov, int count, __u64 size);
 /* A request COPY_FILE_RANGE, not its reply: this many bytes at most. */
 void amend_copy(void *request, __u64 size);
 
+/* Any request, not its reply: libfuse does not know this one. */
+void amend_unknown(void *request);
+
 /* WRITE: as if this many bytes had been written. */
 void amend_write(struct iovec *iov, int count, __u32 size);
 

@@ -69,6 +69,27 @@ static inline bool mnt_setup(struct __test_metadata *_metadata, struct mnt *m,
 }
 
 /**
+ * file_setup() - for FIXTURE_SETUP(): a file at the server, and what it holds
+ * @_metadata: the test
+ * @m: the mount
+ * @name: the file
+ * @len: its size in bytes
+ * @seed: for fill_pattern()
+ * @data: set to its bytes, with as many zeroes behind them
+ * @seen: set to room for as much, to read into
+ */
+static inline void file_setup(struct __test_metadata *_metadata, struct mnt *m,
+			      const char *name, size_t len, unsigned int seed,
+			      char **data, char **seen)
+{
+	*data = calloc(2, len);
+	*seen = malloc(2 * len);
+	ASSERT_TRUE(*data && *seen);
+	fill_pattern(*data, len, seed);
+	ASSERT_EQ(0, server_put(m->ctl, name, 0, *data, len));
+}
+
+/**
  * mnt_teardown() - for FIXTURE_TEARDOWN(): clean up, tell how to repeat
  * @_metadata: the test
  * @m: the mount

@@ -74,6 +74,11 @@ int server_fail(int ctl_fd, const struct req_match *match, int err)
 	return server_rule(ctl_fd, match, RULE_ERRNO, err);
 }
 
+int server_lacks(int ctl_fd, const struct req_match *match)
+{
+	return server_rule(ctl_fd, match, RULE_LACK, 0);
+}
+
 int server_drop_rules(int ctl_fd)
 {
 	struct ctl_msg msg = { .op = CTL_DROP_RULES };

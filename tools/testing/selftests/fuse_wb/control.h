@@ -68,6 +68,9 @@ int server_hold(int ctl_fd, const struct req_match *match);
 /* From now on the matching requests get this errno and nothing is done. */
 int server_fail(int ctl_fd, const struct req_match *match, int err);
 
+/* From now on the server does not know such requests, and says so. */
+int server_lacks(int ctl_fd, const struct req_match *match);
+
 /* Forget all rules.  What is held stays. */
 int server_drop_rules(int ctl_fd);
 

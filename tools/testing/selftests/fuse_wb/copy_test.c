@@ -86,14 +86,10 @@ FIXTURE_SETUP(copy)
 		return;
 	self->page = sysconf(_SC_PAGESIZE);
 	self->len = PAGES * self->page;
-	self->in = malloc(self->len);
-	self->out = calloc(2, self->len);
-	self->seen = malloc(2 * self->len);
-	ASSERT_TRUE(self->in && self->out && self->seen);
-	fill_pattern(self->in, self->len, 1);
-	fill_pattern(self->out, self->len, 2);
-	ASSERT_EQ(0, server_put(self->m.ctl, SOURCE, 0, self->in, self->len));
-	ASSERT_EQ(0, server_put(self->m.ctl, TARGET, 0, self->out, self->len));
+	file_setup(_metadata, &self->m, SOURCE, self->len, 1, &self->in,
+		   &self->seen);
+	file_setup(_metadata, &self->m, TARGET, self->len, 2, &self->out,
+		   &self->seen);
 	self->from = mnt_open(&self->m, SOURCE, O_RDWR);
 	ASSERT_LE(0, self->from);
 	self->to = mnt_open(&self->m, TARGET, O_RDWR);
@@ -137,6 +133,16 @@ static struct call *start_copy(struct _test_data_copy *self,
 		.buf = to });
 }
 
+/* And wait for it.  Return: the bytes copied, -1 on error. */
+static long run_copy(struct _test_data_copy *self,
+		     const struct _fixture_variant_copy *variant)
+{
+	struct place to;
+	struct call *c = start_copy(self, variant, &to);
+
+	return c && call_wait_returned(c) == CALL_RETURNED ? c->ret : -1;
+}
+
 /* Store new bytes into a page of the target. */
 static void store(struct _test_data_copy *self, off_t off, size_t len,
 		  unsigned int seed)
@@ -178,14 +184,8 @@ static void check_target(struct __test_metadata *_metadata,
  */
 TEST_F(copy, cache_of_the_target_shows_the_copy)
 {
-	struct place to;
-	struct call *c;
-
 	EXPECT_EQ(-1, first_difference(self->out, self->map, self->len));
-	c = start_copy(self, variant, &to);
-	ASSERT_NE(NULL, c);
-	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
-	EXPECT_EQ((long)variant->len, c->ret);
+	EXPECT_EQ((long)variant->len, run_copy(self, variant));
 	EXPECT_EQ(1, count_req(&self->m, FUSE_COPY_FILE_RANGE, REQ_ARRIVED));
 	check_target(_metadata, self, variant, variant->len, self->len);
 }
@@ -220,8 +220,6 @@ TEST_F(copy, copy_is_sent_after_write_to_the_target_is_answered)
 /* The server copies what it has: that has to be all there is. */
 TEST_F(copy, dirty_bytes_of_the_source_are_copied)
 {
-	struct place to;
-	struct call *c;
 	char *map;
 
 	map = mmap(NULL, self->len, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -230,10 +228,7 @@ TEST_F(copy, dirty_bytes_of_the_source_are_copied)
 	fill_pattern(self->in, self->len, 4);
 	memcpy(map, self->in, self->len);
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
-	c = start_copy(self, variant, &to);
-	ASSERT_NE(NULL, c);
-	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
-	EXPECT_EQ((long)variant->len, c->ret);
+	EXPECT_EQ((long)variant->len, run_copy(self, variant));
 	check_target(_metadata, self, variant, variant->len, self->len);
 }
 
@@ -250,15 +245,10 @@ TEST_F(copy, extending_write_is_flushed_before_the_copy)
 		.opcode = FUSE_WRITE, .start = self->len };
 	ssize_t size = self->len + 2 * self->page + 5;
 	off_t off = size - 10;
-	struct place to;
-	struct call *c;
 
 	fill_pattern(self->out + off, 10, 5);
 	ASSERT_EQ(10, pwrite(self->to, self->out + off, 10, off));
-	c = start_copy(self, variant, &to);
-	ASSERT_NE(NULL, c);
-	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
-	EXPECT_EQ((long)variant->len, c->ret);
+	EXPECT_EQ((long)variant->len, run_copy(self, variant));
 	EXPECT_NE(0, reqlog_find(self->m.log, &tail, REQ_REPLIED, 1));
 	EXPECT_LT(reqlog_find(self->m.log, &tail, REQ_REPLIED, 1),
 		  find_req(&self->m, FUSE_COPY_FILE_RANGE, REQ_ARRIVED, 1)) {
@@ -287,15 +277,10 @@ TEST_F(copy, copy_makes_the_file_longer)
 TEST_F(copy, short_copy_changes_no_more_than_it_says)
 {
 	const struct req_match copies = { .opcode = FUSE_COPY_FILE_RANGE };
-	struct place to;
-	struct call *c;
 
 	ASSERT_EQ(0, server_rule(self->m.ctl, &copies, RULE_SIZE, 33));
 	store(self, variant->off_out, 90, 3);
-	c = start_copy(self, variant, &to);
-	ASSERT_NE(NULL, c);
-	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
-	EXPECT_EQ(33, c->ret);
+	EXPECT_EQ(33, run_copy(self, variant));
 	check_target(_metadata, self, variant, 33, self->len);
 }
 
@@ -307,14 +292,9 @@ TEST_F(copy, short_copy_changes_no_more_than_it_says)
 TEST_F(copy, copy_of_nothing_ends)
 {
 	const struct req_match copies = { .opcode = FUSE_COPY_FILE_RANGE };
-	struct place to;
-	struct call *c;
 
 	ASSERT_EQ(0, server_rule(self->m.ctl, &copies, RULE_SIZE, 0));
-	c = start_copy(self, variant, &to);
-	ASSERT_NE(NULL, c);
-	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
-	EXPECT_EQ(0, c->ret);
+	EXPECT_EQ(0, run_copy(self, variant));
 	EXPECT_EQ(1, count_req(&self->m, FUSE_COPY_FILE_RANGE, REQ_ARRIVED));
 	check_target(_metadata, self, variant, 0, self->len);
 }
@@ -347,15 +327,10 @@ TEST_F(copy, copy_of_nothing_drops_no_page)
 TEST_F(copy, copy_without_the_request_is_made_by_the_kernel)
 {
 	const struct req_match copies = { .opcode = FUSE_COPY_FILE_RANGE };
-	struct place to;
-	struct call *c;
 
-	ASSERT_EQ(0, server_fail(self->m.ctl, &copies, ENOSYS));
+	ASSERT_EQ(0, server_lacks(self->m.ctl, &copies));
 	store(self, 0, 7 * self->page, 3);
-	c = start_copy(self, variant, &to);
-	ASSERT_NE(NULL, c);
-	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
-	EXPECT_EQ((long)variant->len, c->ret);
+	EXPECT_EQ((long)variant->len, run_copy(self, variant));
 	EXPECT_EQ(1, count_req(&self->m, FUSE_COPY_FILE_RANGE, REQ_ARRIVED));
 	check_target(_metadata, self, variant, variant->len, self->len);
 }

@@ -94,12 +94,8 @@ FIXTURE_SETUP(direct)
 		return;
 	self->page = sysconf(_SC_PAGESIZE);
 	self->len = PAGES * self->page;
-	self->data = malloc(self->len);
-	self->seen = malloc(self->len);
-	ASSERT_TRUE(self->data && self->seen);
-	fill_pattern(self->data, self->len, 1);
-	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->data,
-				self->len));
+	file_setup(_metadata, &self->m, FILE_NAME, self->len, 1, &self->data,
+		   &self->seen);
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, server_open_flags(self->m.ctl, variant->open_flags));

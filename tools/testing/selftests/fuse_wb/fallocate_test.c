@@ -86,12 +86,8 @@ FIXTURE_SETUP(fallocate)
 		return;
 	self->page = sysconf(_SC_PAGESIZE);
 	self->len = PAGES * self->page;
-	self->data = calloc(2, self->len);
-	self->seen = malloc(2 * self->len);
-	ASSERT_TRUE(self->data && self->seen);
-	fill_pattern(self->data, self->len, 1);
-	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->data,
-				self->len));
+	file_setup(_metadata, &self->m, FILE_NAME, self->len, 1, &self->data,
+		   &self->seen);
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_APPEND);
 	ASSERT_LE(0, self->fd);
 	/* All of it is cached. */

@@ -41,12 +41,8 @@ static void open_file(struct __test_metadata *_metadata,
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
 	self->page = sysconf(_SC_PAGESIZE);
-	self->data = malloc(self->page);
-	self->seen = malloc(self->page);
-	ASSERT_TRUE(self->data && self->seen);
-	fill_pattern(self->data, self->page, 1);
-	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->data,
-				self->page));
+	file_setup(_metadata, &self->m, FILE_NAME, self->page, 1, &self->data,
+		   &self->seen);
 	fill_pattern(self->data, self->page, 2);
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, self->fd);
@@ -258,7 +254,7 @@ TEST_F(flush, flush_is_not_sent_again_after_enosys)
 	const struct req_match flushes = { .opcode = FUSE_FLUSH };
 	struct call *c;
 
-	ASSERT_EQ(0, server_fail(self->m.ctl, &flushes, ENOSYS));
+	ASSERT_EQ(0, server_lacks(self->m.ctl, &flushes));
 	EXPECT_EQ(0, close(dup(self->fd)));
 	EXPECT_EQ(1, count_req(&self->m, FUSE_FLUSH, REQ_ARRIVED));
 

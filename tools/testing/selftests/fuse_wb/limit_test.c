@@ -22,7 +22,7 @@
 #define LEN		(64L << 20)
 
 /* What writers do between one look at the limit and the next. */
-#define SLACK		(1L << 20)
+#define SLACK		(1024 * 1024L)
 
 /*
  *   slow ---- write of LEN bytes ---> dirty pages ---> server holds each WRITE

@@ -223,13 +223,13 @@ static struct memopen *find_open(struct memfs *fs, __u64 fh)
 	return NULL;
 }
 
-/* Return: 0, or the errno for the reply to OPEN or CREATE. */
+/* Return: 0, or -ENFILE. */
 static int add_open(struct memfs *fs, struct fuse_file_info *fi)
 {
 	struct memopen *o = find_open(fs, 0);
 
 	if (!o)
-		return ENFILE;
+		return -ENFILE;
 	o->fh = ++fs->last_fh;
 	o->may_write = (fi->flags & O_ACCMODE) != O_RDONLY;
 	fi->fh = o->fh;
@@ -250,11 +250,11 @@ static void do_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 	}
 	file = memfs_find(fs, name);
 	if (!file)
-		err = -memfs_make(fs, name, mode, &file);
+		err = memfs_make(fs, name, mode, &file);
 	if (!err)
 		err = add_open(fs, fi);
 	if (err) {
-		fuse_reply_err(req, err);
+		fuse_reply_err(req, -err);
 		return;
 	}
 	fill_entry(file, &e);
@@ -265,10 +265,10 @@ static void do_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct memfs *fs = req_memfs(req);
 	struct memfile *file = node_file(fs, node);
-	int err = file ? add_open(fs, fi) : ENOENT;
+	int err = file ? add_open(fs, fi) : -ENOENT;
 
 	if (err) {
-		fuse_reply_err(req, err);
+		fuse_reply_err(req, -err);
 		return;
 	}
 	if (fi->flags & O_TRUNC)

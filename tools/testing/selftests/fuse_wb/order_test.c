@@ -99,12 +99,8 @@ FIXTURE_SETUP(order)
 		return;
 	self->page = sysconf(_SC_PAGESIZE);
 	self->len = PAGES * self->page;
-	self->data = malloc(self->len);
-	self->seen = malloc(self->len);
-	ASSERT_TRUE(self->data && self->seen);
-	fill_pattern(self->data, self->len, 1);
-	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->data,
-				self->len));
+	file_setup(_metadata, &self->m, FILE_NAME, self->len, 1, &self->data,
+		   &self->seen);
 
 	/* An open drops cached pages: all are open before there are any. */
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);

@@ -18,8 +18,8 @@
 
 /* What older headers lack; Linux 6.9 brought it. */
 #ifndef FUSE_PASSTHROUGH
-#define FUSE_PASSTHROUGH	(1ULL << 37)
-#define FOPEN_PASSTHROUGH	(1 << 7)
+#define FUSE_PASSTHROUGH	0x2000000000ULL
+#define FOPEN_PASSTHROUGH	0x80
 #endif
 
 #define FILE_NAME	"file"
@@ -54,17 +54,13 @@ static void pass_setup(struct __test_metadata *_metadata,
 		return;
 	self->page = sysconf(_SC_PAGESIZE);
 	self->len = PAGES * self->page;
-	self->data = malloc(self->len);
-	self->seen = malloc(self->len);
-	ASSERT_TRUE(self->data && self->seen);
+	/* The backing file is as long, but has other bytes. */
+	file_setup(_metadata, &self->m, FILE_NAME, self->len, 2, &self->data,
+		   &self->seen);
 	fill_pattern(self->data, self->len, 1);
 	self->backing = memfd_create("backing", MFD_CLOEXEC);
 	ASSERT_LE(0, self->backing);
 	ASSERT_EQ(self->len, write(self->backing, self->data, self->len));
-	/* As long as the other one, but with other bytes. */
-	fill_pattern(self->seen, self->len, 2);
-	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->seen,
-				self->len));
 }
 
 FIXTURE_SETUP(passthrough)

@@ -19,6 +19,7 @@
  * @RULE_SIZE: carry it out, and answer a READ with this many bytes at most, a
  *	       WRITE as if this many bytes had been written, be it too many; copy
  *	       this many bytes at most for a COPY_FILE_RANGE
+ * @RULE_LACK: answer as a server that does not know such requests; no argument
  * @RULE_DELAY: carry it out after this many microseconds.  Other threads of
  *		the server go on meanwhile
  * @RULE_DIE: the server kills itself; no argument
@@ -31,6 +32,7 @@ enum rule_act {
 	RULE_HOLD,
 	RULE_ERRNO,
 	RULE_SIZE,
+	RULE_LACK,
 	RULE_DELAY,
 	RULE_DIE,
 	RULE_INVAL,

@@ -265,6 +265,8 @@ static void handle_request(struct server *srv, const struct fuse_buf *buf,
 	if (rule && rule->act == RULE_SIZE &&
 	    req->opcode == FUSE_COPY_FILE_RANGE)
 		amend_copy(buf->mem, rule->arg);
+	if (rule && rule->act == RULE_LACK)
+		amend_unknown(buf->mem);
 	if (rule && rule->act == RULE_ERRNO)
 		reply_errno(srv, req, rule->arg);
 	else
