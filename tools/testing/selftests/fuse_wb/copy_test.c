@@ -48,14 +48,6 @@ FIXTURE_VARIANT(copy)
 	size_t len;
 };
 
-FIXTURE_VARIANT_ADD(copy, cached_pages)
-{
-	.opts = { .writeback_cache = true },
-	.off_in = 4096,
-	.off_out = 3 * 4096,
-	.len = 3 * 4096,
-};
-
 FIXTURE_VARIANT_ADD(copy, cached_bytes_splice)
 {
 	.opts = { .writeback_cache = true, .splice_in = true,
@@ -68,8 +60,8 @@ FIXTURE_VARIANT_ADD(copy, cached_bytes_splice)
 FIXTURE_VARIANT_ADD(copy, cached_to_the_start)
 {
 	.opts = { .writeback_cache = true },
-	.off_in = 3,
-	.len = 100,
+	.off_in = 4096,
+	.len = 3 * 4096,
 };
 
 FIXTURE_VARIANT_ADD(copy, through)

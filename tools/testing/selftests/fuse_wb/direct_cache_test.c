@@ -50,13 +50,6 @@ FIXTURE_VARIANT(direct)
 	size_t len;
 };
 
-FIXTURE_VARIANT_ADD(direct, aligned)
-{
-	.opts = { .writeback_cache = true },
-	.off = 2 * 4096,
-	.len = 3 * 4096,
-};
-
 FIXTURE_VARIANT_ADD(direct, unaligned)
 {
 	.opts = { .writeback_cache = true },
@@ -64,12 +57,12 @@ FIXTURE_VARIANT_ADD(direct, unaligned)
 	.len = 2 * 4096 + 7,
 };
 
-FIXTURE_VARIANT_ADD(direct, async_splice_threads)
+FIXTURE_VARIANT_ADD(direct, aligned_async_splice_threads)
 {
 	.opts = { .writeback_cache = true, .async_dio = true, .threads = 3,
 		  .splice_in = true, .splice_out = true,
 		  .max_write = 2 * 4096 },
-	.off = 2 * 4096 + 512,
+	.off = 2 * 4096,
 	.len = 5 * 4096,
 };
 
@@ -294,19 +287,9 @@ FIXTURE_VARIANT(hole)
 	bool aio;
 };
 
-FIXTURE_VARIANT_ADD(hole, sync)
-{
-	.opts = { .writeback_cache = true },
-};
-
 FIXTURE_VARIANT_ADD(hole, sync_small_requests)
 {
 	.opts = { .writeback_cache = true, .max_pages = 1 },
-};
-
-FIXTURE_VARIANT_ADD(hole, async)
-{
-	.opts = { .writeback_cache = true, .async_dio = true, .max_pages = 2 },
 };
 
 FIXTURE_VARIANT_ADD(hole, aio)

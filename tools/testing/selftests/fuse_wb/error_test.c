@@ -44,12 +44,6 @@ FIXTURE_VARIANT_ADD(late, eio)
 	.err = EIO,
 };
 
-FIXTURE_VARIANT_ADD(late, enospc)
-{
-	.writeback_cache = true,
-	.err = ENOSPC,
-};
-
 FIXTURE_VARIANT_ADD(late, through_enospc) { .err = ENOSPC };
 
 FIXTURE_SETUP(late)

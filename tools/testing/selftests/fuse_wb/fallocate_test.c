@@ -292,11 +292,6 @@ FIXTURE_VARIANT(beside_append)
 	struct server_opts opts;
 };
 
-FIXTURE_VARIANT_ADD(beside_append, cached)
-{
-	.opts = { .writeback_cache = true },
-};
-
 FIXTURE_VARIANT_ADD(beside_append, cached_threads)
 {
 	.opts = { .writeback_cache = true, .threads = 3 },

@@ -43,12 +43,6 @@ FIXTURE_VARIANT(handle)
 	int mode;
 };
 
-FIXTURE_VARIANT_ADD(handle, cached_write)
-{
-	.opts = { .writeback_cache = true },
-	.mode = O_RDWR,
-};
-
 FIXTURE_VARIANT_ADD(handle, cached_write_only)
 {
 	.opts = { .writeback_cache = true, .splice_in = true,

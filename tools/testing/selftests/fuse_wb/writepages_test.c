@@ -59,18 +59,11 @@ FIXTURE_VARIANT_ADD(pages, max_write_5_pages)
 	.most = 5,
 };
 
-FIXTURE_VARIANT_ADD(pages, max_write_1_page_splice)
-{
-	.opts = { .writeback_cache = true, .max_write = 4096,
-		  .splice_in = true, .splice_out = true },
-	.most = 1,
-};
-
 /* More WRITEs than may be under way at a time. */
 FIXTURE_VARIANT_ADD(pages, background_of_2)
 {
 	.opts = { .writeback_cache = true, .max_pages = 4,
-		  .max_background = 2, .congestion = 2 },
+		  .max_background = 2, .congestion = 2, .splice_in = true },
 	.most = 4,
 };
 
