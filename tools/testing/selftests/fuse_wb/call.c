@@ -250,22 +250,6 @@ int call_wait_returned(struct call *c)
 	return call_lost(c, "to return");
 }
 
-bool process_await_blocked(pid_t pid, const struct call_op *op)
-{
-	__u64 deadline = wait_deadline();
-
-	while (!process_blocked_in(pid, op->nr)) {
-		if (now_usec() > deadline) {
-			fprintf(stderr, "# awaited for %d s in vain: %s to block\n",
-				WAIT_SECONDS, op->name);
-			process_print(stderr, pid);
-			return false;
-		}
-		sched_yield();
-	}
-	return true;
-}
-
 int call_end_all(struct call **list)
 {
 	__u64 deadline = wait_deadline();

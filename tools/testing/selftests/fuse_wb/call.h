@@ -135,13 +135,6 @@ int call_wait_blocked(struct call *c);
  */
 int call_wait_returned(struct call *c);
 
-/*
- * The same for the main thread of a child, which makes the call itself.
- *
- * Return: is it asleep in this call within WAIT_SECONDS?
- */
-bool process_await_blocked(pid_t pid, const struct call_op *op);
-
 /* Join every call that has returned by the deadline.  Return: those left. */
 int call_end_all(struct call **list);
 

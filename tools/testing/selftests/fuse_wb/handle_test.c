@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "child.h"
 #include "common.h"
 
 #define FILE_NAME	"file"
@@ -204,7 +205,7 @@ static void check_after_close(struct __test_metadata *_metadata,
 		TH_LOG("the file was not closed before: nothing was tested");
 	}
 	if (!exits)
-		EXPECT_TRUE(process_await_blocked(pid, &call_munmap));
+		EXPECT_TRUE(child_await_blocked(pid, &call_munmap));
 	ASSERT_EQ(0, fence(&self->m));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_RELEASE, REQ_ARRIVED, 1)) {
 		TH_LOG("RELEASE was sent before WRITE was answered");

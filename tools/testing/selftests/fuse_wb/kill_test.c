@@ -17,8 +17,8 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
+#include "child.h"
 #include "common.h"
 
 /*
@@ -69,35 +69,29 @@ FIXTURE_TEARDOWN(killed)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/*
- * A child makes the call and is killed in it.  With CLONE_FILES it shares the
- * descriptors, so its end closes none; it has the mapping in any case.
- */
+static long do_pause(const struct call_arg *arg)
+{
+	(void)arg;
+	return pause();
+}
+
+static const struct call_op call_pause = { "pause", SYS_pause, do_pause };
+
+/* A child makes the call and is killed in it; flags: see child_start(). */
 static void check_killed(struct __test_metadata *_metadata,
 			 struct _test_data_killed *self, unsigned long flags,
 			 const struct call_op *op, struct call_arg arg)
 {
-	long status;
-	pid_t pid;
+	pid_t pid = child_start(flags, op, arg);
 
-	pid = syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
 	ASSERT_LE(0, pid);
-	if (!pid) {
-		op->fn(&arg);
-		_exit(0);
-	}
-	EXPECT_TRUE(process_await_blocked(pid, op));
-	ASSERT_EQ(0, fence(&self->m));
-	EXPECT_TRUE(process_await_blocked(pid, op)) {
+	EXPECT_TRUE(child_stays_blocked(&self->m, pid, op)) {
 		TH_LOG("%s does not wait: nothing was tested", op->name);
 	}
 
 	ASSERT_EQ(0, kill(pid, SIGKILL));
-	status = mnt_run(&self->m, &call_waitpid, (struct call_arg){
-		.fd = pid });
-	EXPECT_TRUE(status >= 0 && WIFSIGNALED(status)) {
+	EXPECT_TRUE(child_was_killed(&self->m, pid)) {
 		TH_LOG("SIGKILL does not end %s", op->name);
-		process_print(stderr, pid);
 	}
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 
