@@ -13,6 +13,11 @@
 
 #include "reqlog.h"
 
+/* Older headers do not have it. */
+#ifndef FUSE_DIRECT_IO_ALLOW_MMAP
+#define FUSE_DIRECT_IO_ALLOW_MMAP	0x1000000000ULL
+#endif
+
 struct fuse_conn_info;
 struct memfs;
 struct server;

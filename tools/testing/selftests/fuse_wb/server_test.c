@@ -14,9 +14,6 @@
 #define FILE_NAME	"file"
 #define LEN		(64 << 10)
 
-/* In the reply to INIT, and newer than many <linux/fuse.h>. */
-#define DIRECT_IO_ALLOW_MMAP	0x1000000000ULL
-
 FIXTURE(server)
 {
 	struct mnt m;
@@ -44,7 +41,7 @@ FIXTURE_VARIANT_ADD(server, splice_threads)
 FIXTURE_VARIANT_ADD(server, direct_io_allow_mmap)
 {
 	.opts = { .writeback_cache = true, .max_pages = 4,
-		  .init_flags = DIRECT_IO_ALLOW_MMAP },
+		  .init_flags = FUSE_DIRECT_IO_ALLOW_MMAP },
 };
 
 FIXTURE_SETUP(server)
@@ -108,7 +105,7 @@ TEST_F(server, open_flags_are_those_of_one_open)
 /* A flag that libfuse 3.14 does not know. */
 TEST_F(server, direct_io_file_is_mapped_only_if_init_allows)
 {
-	bool allowed = variant->opts.init_flags & DIRECT_IO_ALLOW_MMAP;
+	bool allowed = variant->opts.init_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
 	int direct;
 	char *map;
 
