@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A file of a megabyte, and direct reads and writes of all of it, each of which
+ * the kernel cuts into eight requests.  As common.h, it takes _metadata.
+ */
+
+#ifndef FUSE_WB_DIRECT_H
+#define FUSE_WB_DIRECT_H
+
+#include "common.h"
+
+#define STEP	(128 << 10)
+#define STEPS	8
+#define BYTES	(STEPS * STEP)
+
+/**
+ * struct direct - the file
+ * @m: the mount
+ * @fd: "file", BYTES long
+ * @data: what it holds, or will hold
+ * @buf: to read into
+ */
+struct direct {
+	struct mnt m;
+	int fd;
+	char *data;
+	char *buf;
+};
+
+/**
+ * direct_setup() - for FIXTURE_SETUP(): mount, make the file and open it
+ * @_metadata: the test
+ * @d: filled in
+ * @opts: how the server behaves; its max_write has to be STEP
+ * @variant: the fixture's variant
+ * @flags: to open the file with, besides O_RDWR
+ *
+ * Return: false when the test is skipped.
+ */
+static inline bool direct_setup(struct __test_metadata *_metadata,
+				struct direct *d,
+				const struct server_opts *opts,
+				const void *variant, int flags)
+{
+	if (!mnt_setup(_metadata, &d->m, opts, variant))
+		return false;
+	d->data = aligned_alloc(4096, BYTES);
+	d->buf = aligned_alloc(4096, BYTES);
+	ASSERT_TRUE(d->data && d->buf);
+	memset(d->buf, 0, BYTES);
+	fill_pattern(d->data, BYTES, 1);
+	ASSERT_EQ(0, server_put(d->m.ctl, "file", 0, d->data, BYTES));
+	d->fd = mnt_open(&d->m, "file", O_RDWR | flags);
+	ASSERT_LE(0, d->fd);
+	return true;
+}
+
+/* Arguments of a call of @len bytes at @off; a write changes @data before. */
+static inline struct call_arg direct_arg(struct direct *d, __u32 opcode,
+					 off_t off, size_t len)
+{
+	bool write = opcode == FUSE_WRITE;
+
+	if (write)
+		fill_pattern(d->data, BYTES, 2);
+	return (struct call_arg){
+		.fd = d->fd, .off = off, .len = len,
+		.buf = write ? d->data + off : d->buf };
+}
+
+/* Hold all requests of a kind and make the call, in a thread. */
+static inline struct call *direct_call(struct direct *d,
+				       const struct call_op *op, __u32 opcode,
+				       off_t off, size_t len)
+{
+	if (hold_req(&d->m, opcode))
+		return NULL;
+	return mnt_call(&d->m, op, direct_arg(d, opcode, off, len));
+}
+
+/* That many requests are under way, and no more will be by themselves. */
+static inline bool direct_under_way(struct mnt *m, __u32 opcode, int nr)
+{
+	return await_req(m, opcode, REQ_ARRIVED, nr) && !fence(m) &&
+	       count_req(m, opcode, REQ_ARRIVED) == nr;
+}
+
+/* The request for one step of the file. */
+static inline struct req_match direct_step(__u32 opcode, int step)
+{
+	return (struct req_match){
+		.opcode = opcode,
+		.start = step * STEP,
+		.end = (step + 1) * STEP,
+	};
+}
+
+/* The call returned @ret bytes of the file, which are the right ones. */
+static inline void direct_check(struct __test_metadata *_metadata,
+				struct direct *d, struct call *c, long ret)
+{
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	ASSERT_EQ(ret, c->ret) {
+		TH_LOG("%s: %s", c->op->name, strerror(c->err));
+	}
+	if (c->arg.buf != d->buf)
+		ASSERT_EQ(0, server_get(d->m.ctl, "file", c->arg.off, d->buf,
+					ret));
+	EXPECT_EQ(-1, first_difference(d->data + c->arg.off, d->buf, ret));
+}
+
+#endif

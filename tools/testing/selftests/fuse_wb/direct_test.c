@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The requests of one direct read or write.
+ *
+ * A call of 1 MiB on a file with FOPEN_DIRECT_IO becomes eight requests of
+ * 128 KiB.  A sound kernel has all of them under way at once when the server
+ * asked for that, and the caller cannot tell: the call ends at the first byte
+ * that is missing, in whatever order the answers come.  Linux 6.12 sends each
+ * when the one before it has its answer.
+ *
+ * Where an answer decides whether there is a next request they go one by one.
+ *
+ * Promise: direct-at-once
+ */
+
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "direct.h"
+
+static long do_preadv(const struct call_arg *arg)
+{
+	struct iovec iov[2] = {
+		{ .iov_base = arg->buf, .iov_len = 3 * STEP },
+		{ .iov_base = (char *)arg->buf + 3 * STEP,
+		  .iov_len = arg->len - 3 * STEP },
+	};
+
+	return preadv(arg->fd, iov, 2, arg->off);
+}
+
+static const struct call_op call_preadv = { "preadv", SYS_preadv, do_preadv };
+
+static long do_read(const struct call_arg *arg)
+{
+	return read(arg->fd, arg->buf, arg->len);
+}
+
+static const struct call_op call_read = { "read", SYS_read, do_read };
+
+FIXTURE(together)
+{
+	struct direct d;
+};
+
+FIXTURE_VARIANT(together)
+{
+	const struct call_op *op;
+	__u32 opcode;
+};
+
+FIXTURE_VARIANT_ADD(together, pread)
+{
+	.op = &call_pread, .opcode = FUSE_READ,
+};
+
+FIXTURE_VARIANT_ADD(together, preadv)
+{
+	.op = &call_preadv, .opcode = FUSE_READ,
+};
+
+FIXTURE_VARIANT_ADD(together, pwrite)
+{
+	.op = &call_pwrite, .opcode = FUSE_WRITE,
+};
+
+FIXTURE_SETUP(together)
+{
+	const struct server_opts opts = {
+		.async_dio = true,
+		.max_write = STEP,
+		.open_flags = FOPEN_DIRECT_IO,
+	};
+
+	direct_setup(_metadata, &self->d, &opts, variant, 0);
+}
+
+FIXTURE_TEARDOWN(together)
+{
+	mnt_teardown(_metadata, &self->d.m);
+}
+
+/* The call for the whole file is made, and all its requests are held. */
+static struct call *call_held(struct direct *d,
+			      const struct _fixture_variant_together *variant)
+{
+	struct call *c = direct_call(d, variant->op, variant->opcode, 0, BYTES);
+
+	if (c && direct_under_way(&d->m, variant->opcode, STEPS))
+		return c;
+	return NULL;
+}
+
+TEST_F(together, all_requests_of_a_call_are_sent_at_once)
+{
+	struct call *c = call_held(&self->d, variant);
+
+	ASSERT_NE(NULL, c);
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->d.m, c));
+	ASSERT_EQ(STEPS, server_release(self->d.m.ctl, 0));
+	direct_check(_metadata, &self->d, c, BYTES);
+}
+
+TEST_F(together, answers_may_come_in_reverse_order)
+{
+	struct call *c = call_held(&self->d, variant);
+	int step;
+
+	ASSERT_NE(NULL, c);
+	for (step = STEPS - 1; step >= 0; step--) {
+		const struct req_match match = direct_step(variant->opcode,
+							   step);
+
+		EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->d.m, c));
+		ASSERT_EQ(1, server_release_match(self->d.m.ctl, &match));
+	}
+	direct_check(_metadata, &self->d, c, BYTES);
+}
+
+/* One request gets this instead: a short answer of @arg bytes, or an errno. */
+static void check_ends(struct __test_metadata *_metadata, struct direct *d,
+		       const struct _fixture_variant_together *variant, int step,
+		       enum rule_act act, __u64 arg)
+{
+	const struct req_match match = direct_step(variant->opcode, step);
+	long ret = step * STEP + (act == RULE_SIZE ? arg : 0);
+	struct call *c;
+
+	ASSERT_EQ(0, server_rule(d->m.ctl, &match, act, arg));
+	c = mnt_call(&d->m, variant->op,
+		     direct_arg(d, variant->opcode, 0, BYTES));
+	ASSERT_NE(NULL, c);
+	if (ret) {
+		direct_check(_metadata, d, c, ret);
+		return;
+	}
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(-1, c->ret);
+	EXPECT_EQ((int)arg, c->err);
+}
+
+TEST_F(together, short_first_answer_ends_the_call)
+{
+	check_ends(_metadata, &self->d, variant, 0, RULE_SIZE, 4096);
+}
+
+TEST_F(together, short_answer_in_the_middle_ends_the_call)
+{
+	check_ends(_metadata, &self->d, variant, 3, RULE_SIZE, 12288);
+}
+
+TEST_F(together, short_last_answer_ends_the_call)
+{
+	check_ends(_metadata, &self->d, variant, STEPS - 1, RULE_SIZE, 100);
+}
+
+TEST_F(together, error_of_the_first_request_is_returned)
+{
+	check_ends(_metadata, &self->d, variant, 0, RULE_ERRNO, ENOSPC);
+}
+
+TEST_F(together, error_in_the_middle_ends_the_call)
+{
+	check_ends(_metadata, &self->d, variant, 3, RULE_ERRNO, EIO);
+}
+
+TEST_F(together, error_of_the_last_request_ends_the_call)
+{
+	check_ends(_metadata, &self->d, variant, STEPS - 1, RULE_ERRNO, EIO);
+}
+
+/* It counts where in the file the data end, not who said so first. */
+TEST_F(together, first_error_of_the_file_counts)
+{
+	const struct req_match late = direct_step(variant->opcode, 5);
+	const struct req_match early = direct_step(variant->opcode, 0);
+	struct call *c = call_held(&self->d, variant);
+
+	ASSERT_NE(NULL, c);
+	ASSERT_EQ(0, server_fail(self->d.m.ctl, &late, ENOSPC));
+	ASSERT_EQ(0, server_fail(self->d.m.ctl, &early, EDQUOT));
+	ASSERT_EQ(1, server_release_match(self->d.m.ctl, &late));
+	ASSERT_EQ(STEPS - 1, server_release(self->d.m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(-1, c->ret);
+	EXPECT_EQ(EDQUOT, c->err);
+}
+
+/* Of the requests, the one at the end of the file comes back short. */
+TEST_F(together, end_of_file_ends_the_call)
+{
+	off_t off = BYTES - STEP - 3 * 4096;
+	struct call *c;
+
+	c = direct_call(&self->d, &call_pread, FUSE_READ, off, BYTES);
+	ASSERT_NE(NULL, c);
+	EXPECT_TRUE(direct_under_way(&self->d.m, FUSE_READ, 2));
+	ASSERT_LE(1, server_release(self->d.m.ctl, 0));
+	direct_check(_metadata, &self->d, c, BYTES - off);
+	EXPECT_EQ(2, count_req(&self->d.m, FUSE_READ, REQ_ARRIVED));
+}
+
+TEST_F(together, lost_connection_ends_the_call)
+{
+	struct call *c = direct_call(&self->d, variant->op, variant->opcode,
+				     0, BYTES);
+
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->d.m, variant->opcode, REQ_ARRIVED, 1));
+	ASSERT_EQ(0, mnt_abort(&self->d.m));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(-1, c->ret);
+	EXPECT_EQ(ECONNABORTED, c->err);
+}
+
+TEST_F(together, death_of_the_server_in_the_middle_ends_the_call)
+{
+	const struct req_match match = direct_step(variant->opcode, 0);
+	struct call *c = direct_call(&self->d, variant->op, variant->opcode,
+				     0, BYTES);
+
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->d.m, variant->opcode, REQ_ARRIVED, 1));
+	ASSERT_EQ(1, server_release_match(self->d.m.ctl, &match));
+	ASSERT_EQ(0, server_quit(self->d.m.ctl));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(STEP, c->ret);
+}
+
+/* read(2) and write(2) leave the position where the data end. */
+TEST_F(together, position_follows_the_data)
+{
+	const struct req_match match = direct_step(variant->opcode, 2);
+	bool write_it = variant->opcode == FUSE_WRITE;
+
+	ASSERT_EQ(0, server_rule(self->d.m.ctl, &match, RULE_SIZE, 8192));
+	ASSERT_EQ(2 * STEP + 8192,
+		  write_it ? write(self->d.fd, self->d.data, BYTES) :
+			     read(self->d.fd, self->d.buf, BYTES));
+	EXPECT_EQ(2 * STEP + 8192, lseek(self->d.fd, 0, SEEK_CUR));
+	ASSERT_EQ(0, server_drop_rules(self->d.m.ctl));
+	ASSERT_EQ(BYTES - 2 * STEP - 8192,
+		  write_it ? write(self->d.fd, self->d.data + 2 * STEP + 8192,
+				   BYTES - 2 * STEP - 8192) :
+			     read(self->d.fd, self->d.buf, BYTES));
+	EXPECT_EQ(BYTES, lseek(self->d.fd, 0, SEEK_CUR));
+}
+
+/* The same file, and servers and files for which requests go one by one. */
+FIXTURE(one_by_one)
+{
+	struct direct d;
+};
+
+FIXTURE_VARIANT(one_by_one)
+{
+	const struct call_op *op;
+	__u32 opcode;
+	struct server_opts opts;
+	bool grow;
+};
+
+/* A server that did not ask for FUSE_ASYNC_DIO */
+FIXTURE_VARIANT_ADD(one_by_one, not_asked_for_read)
+{
+	.op = &call_pread, .opcode = FUSE_READ,
+	.opts = { .max_write = STEP, .open_flags = FOPEN_DIRECT_IO },
+};
+
+FIXTURE_VARIANT_ADD(one_by_one, not_asked_for_write)
+{
+	.op = &call_pwrite, .opcode = FUSE_WRITE,
+	.opts = { .max_write = STEP, .open_flags = FOPEN_DIRECT_IO },
+};
+
+/* Files whose bytes are gone when they have been read */
+FIXTURE_VARIANT_ADD(one_by_one, stream)
+{
+	.op = &call_read, .opcode = FUSE_READ,
+	.opts = { .max_write = STEP, .async_dio = true,
+		  .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM },
+};
+
+FIXTURE_VARIANT_ADD(one_by_one, nonseekable)
+{
+	.op = &call_read, .opcode = FUSE_READ,
+	.opts = { .max_write = STEP, .async_dio = true,
+		  .open_flags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE },
+};
+
+/* Beyond the size that the kernel knows */
+FIXTURE_VARIANT_ADD(one_by_one, unknown_size_read)
+{
+	.op = &call_pread, .opcode = FUSE_READ,
+	.opts = { .max_write = STEP, .async_dio = true,
+		  .open_flags = FOPEN_DIRECT_IO },
+	.grow = true,
+};
+
+FIXTURE_VARIANT_ADD(one_by_one, extending_write)
+{
+	.op = &call_pwrite, .opcode = FUSE_WRITE,
+	.opts = { .max_write = STEP, .async_dio = true,
+		  .open_flags = FOPEN_DIRECT_IO },
+	.grow = true,
+};
+
+FIXTURE_SETUP(one_by_one)
+{
+	struct direct *d = &self->d;
+
+	if (!direct_setup(_metadata, d, &variant->opts, variant, 0))
+		return;
+	if (!variant->grow)
+		return;
+	/* Known to be empty; a read finds what the server has since. */
+	ASSERT_EQ(0, ftruncate(d->fd, 0));
+	if (variant->opcode == FUSE_READ)
+		ASSERT_EQ(0, server_put(d->m.ctl, "file", 0, d->data, BYTES));
+}
+
+FIXTURE_TEARDOWN(one_by_one)
+{
+	mnt_teardown(_metadata, &self->d.m);
+}
+
+TEST_F(one_by_one, request_is_sent_after_the_answer_to_the_one_before)
+{
+	struct direct *d = &self->d;
+	struct call *c = direct_call(d, variant->op, variant->opcode, 0, BYTES);
+	int step;
+
+	ASSERT_NE(NULL, c);
+	for (step = 0; step < 3; step++) {
+		ASSERT_TRUE(direct_under_way(&d->m, variant->opcode, step + 1));
+		ASSERT_EQ(1, server_release(d->m.ctl, 1));
+	}
+	ASSERT_LE(0, server_release(d->m.ctl, 0));
+	direct_check(_metadata, d, c, BYTES);
+}
+
+/* No data behind an error, in a file that grows. */
+TEST_F(one_by_one, nothing_is_behind_an_error)
+{
+	const struct req_match match = direct_step(variant->opcode, 2);
+	struct direct *d = &self->d;
+	struct call *c;
+
+	ASSERT_EQ(0, server_fail(d->m.ctl, &match, ENOSPC));
+	c = direct_call(d, variant->op, variant->opcode, 0, BYTES);
+	ASSERT_NE(NULL, c);
+	ASSERT_LE(0, server_release(d->m.ctl, 0));
+	direct_check(_metadata, d, c, 2 * STEP);
+	EXPECT_EQ(3, count_req(&d->m, variant->opcode, REQ_ARRIVED));
+	if (variant->grow && variant->opcode == FUSE_WRITE)
+		EXPECT_EQ(2 * STEP, server_size(d->m.ctl, "file"));
+}
+
+TEST_HARNESS_MAIN
