@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The page cache of a file beside direct I/O on it.
+ *
+ * Direct I/O stores into pages that may themselves be of a file of FUSE, and a
+ * mapping of a file with FOPEN_DIRECT_IO begins by dropping what is cached.  A
+ * sound kernel keeps every byte that is nowhere else, and lets neither the
+ * server nor mmap(2) wait for what only the server can end.
+ *
+ * Promise: parallel-mmap
+ */
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "common.h"
+
+#define PAGE	4096
+#define PAGES	16
+#define BYTES	(PAGES * PAGE)
+
+/* Processes that use one file, each with pages of its own, and what each does. */
+#define USERS	4
+#define ROUNDS	60
+
+/*
+ *   fd: "file"; direct: "file", O_DIRECT; source: another file, O_DIRECT
+ *   map: "file", shared
+ */
+FIXTURE(mixed)
+{
+	struct mnt m;
+	int fd;
+	int direct;
+	int source;
+	char *map;
+	char *data;
+	char *buf;
+};
+
+/* open_flags: of all files */
+FIXTURE_VARIANT(mixed)
+{
+	__u32 open_flags;
+	bool writeback_cache;
+};
+
+FIXTURE_VARIANT_ADD(mixed, cached)
+{
+	.open_flags = FOPEN_PARALLEL_DIRECT_WRITES,
+};
+
+FIXTURE_VARIANT_ADD(mixed, cached_writeback)
+{
+	.open_flags = FOPEN_PARALLEL_DIRECT_WRITES,
+	.writeback_cache = true,
+};
+
+FIXTURE_VARIANT_ADD(mixed, fopen_direct_io)
+{
+	.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
+};
+
+FIXTURE_SETUP(mixed)
+{
+	/* Requests of one page: two pages are two requests. */
+	const struct server_opts opts = {
+		.async_dio = true,
+		.writeback_cache = variant->writeback_cache,
+		.open_flags = variant->open_flags,
+		.init_flags = FUSE_DIRECT_IO_ALLOW_MMAP,
+		.max_pages = 1,
+		.threads = 2,
+	};
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	/* Shared with processes that fill it. */
+	self->data = mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->data);
+	self->buf = aligned_alloc(PAGE, BYTES);
+	ASSERT_NE(NULL, self->buf);
+	fill_pattern(self->data, BYTES, 1);
+	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->data, BYTES));
+	fill_pattern(self->buf, BYTES, 2);
+	ASSERT_EQ(0, server_put(self->m.ctl, "source", 0, self->buf, BYTES));
+	self->fd = mnt_open(&self->m, "file", O_RDWR);
+	ASSERT_LE(0, self->fd);
+	self->direct = mnt_open(&self->m, "file", O_RDWR | O_DIRECT);
+	ASSERT_LE(0, self->direct);
+	self->source = mnt_open(&self->m, "source", O_RDONLY | O_DIRECT);
+	ASSERT_LE(0, self->source);
+	self->map = mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_POPULATE, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, self->map);
+}
+
+FIXTURE_TEARDOWN(mixed)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+/* Start a direct read of the other file into two mapped pages, and hold it. */
+static struct call *read_into_map(struct _test_data_mixed *self)
+{
+	int before = count_req(&self->m, FUSE_READ, REQ_ARRIVED);
+	struct call *c;
+
+	if (hold_req(&self->m, FUSE_READ))
+		return NULL;
+	c = mnt_call(&self->m, &call_pread, (struct call_arg){
+		.fd = self->source, .buf = self->map, .len = 2 * PAGE });
+	return await_req(&self->m, FUSE_READ, REQ_ARRIVED, before + 2) ? c :
+									 NULL;
+}
+
+/*
+ * Its pages are under writeback, and a store has one of them locked while it
+ * waits for that.  The answers to READ must come through all the same.
+ */
+TEST_F(mixed, answer_to_direct_read_waits_for_no_page)
+{
+	const struct req_match reads = { .opcode = FUSE_READ };
+	struct call *c = read_into_map(self), *s;
+
+	ASSERT_NE(NULL, c);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 2));
+	s = mnt_call(&self->m, &call_store, (struct call_arg){
+		.buf = self->data, .to = self->map + 100, .len = 1 });
+	ASSERT_NE(NULL, s);
+	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, s));
+
+	EXPECT_EQ(2, server_release_match(self->m.ctl, &reads)) {
+		TH_LOG("the server waits for a page that waits for the server");
+		mnt_abort(&self->m);
+		return;
+	}
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(s));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(2 * PAGE, c->ret);
+	self->buf[100] = self->data[0];
+	EXPECT_EQ(-1, first_difference(self->buf, self->map, 2 * PAGE));
+}
+
+/* The page becomes dirty when the data are there: until then it looks unused. */
+TEST_F(mixed, mmap_keeps_page_of_read_under_way)
+{
+	struct call *c;
+	char *again;
+
+	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
+	c = read_into_map(self);
+	ASSERT_NE(NULL, c);
+	/* What the fault has dirtied is clean again. */
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_EQ(0, await_writes(&self->m));
+
+	again = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, again);
+	ASSERT_LE(2, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	ASSERT_EQ(2 * PAGE, c->ret);
+	EXPECT_EQ(-1, first_difference(self->buf, again, 2 * PAGE));
+	EXPECT_EQ(-1, first_difference(self->buf, self->map, 2 * PAGE)) {
+		TH_LOG("the data of the read went into a page that is gone");
+	}
+	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
+	ASSERT_EQ(0, server_get(self->m.ctl, "file", 0, self->data, 2 * PAGE));
+	EXPECT_EQ(-1, first_difference(self->buf, self->data, 2 * PAGE));
+}
+
+static long do_mmap(const struct call_arg *arg)
+{
+	return mmap(NULL, BYTES, PROT_READ, arg->flags, arg->fd, 0) ==
+		MAP_FAILED ? -1 : 0;
+}
+
+static const struct call_op call_mmap = { "mmap", SYS_mmap, do_mmap };
+
+/* With the mmap_lock there is nothing to be awaited from a server. */
+TEST_F(mixed, mmap_does_not_wait_for_dirty_pages)
+{
+	memcpy(self->map, self->buf, PAGE);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_mmap, (struct call_arg){
+		.fd = self->fd, .flags = MAP_SHARED }));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_mmap, (struct call_arg){
+		.fd = self->fd, .flags = MAP_PRIVATE }));
+	ASSERT_LE(0, server_release(self->m.ctl, 0));
+	EXPECT_EQ(-1, first_difference(self->buf, self->map, PAGE));
+	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
+	ASSERT_EQ(0, server_get(self->m.ctl, "file", 0, self->data, PAGE));
+	EXPECT_EQ(-1, first_difference(self->buf, self->data, PAGE));
+}
+
+/* What was changed in a private mapping is nobody else's. */
+TEST_F(mixed, mmap_keeps_changes_of_private_mapping)
+{
+	char *own = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+			 self->fd, 0);
+	char *again;
+
+	ASSERT_NE(MAP_FAILED, own);
+	memcpy(own, self->buf, PAGE);
+	again = mmap(NULL, BYTES, PROT_READ, MAP_PRIVATE, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, again);
+	again = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, again);
+	EXPECT_EQ(-1, first_difference(self->buf, own, PAGE));
+	EXPECT_EQ(-1, first_difference(self->data, again, BYTES));
+}
+
+/* What a cached file shows is what was read once. */
+TEST_F(mixed, mmap_of_direct_io_file_shows_what_the_server_has)
+{
+	bool fresh = variant->open_flags & FOPEN_DIRECT_IO;
+
+	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
+	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->buf, BYTES));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_mmap, (struct call_arg){
+		.fd = self->fd, .flags = MAP_SHARED }));
+	EXPECT_EQ(-1, first_difference(fresh ? self->buf : self->data,
+				       self->map, BYTES));
+}
+
+/* A mapping that is the buffer of I/O on its own file, on pages @to and @from. */
+static void check_own_buffer(struct __test_metadata *_metadata,
+			     struct _test_data_mixed *self, int fd)
+{
+	char *model = self->data;
+
+	/* From pages 4 and 5 of the mapping to 0 and 1 of the file */
+	ASSERT_EQ(2 * PAGE, mnt_run(&self->m, &call_pwrite, (struct call_arg){
+		.fd = fd, .buf = self->map + 4 * PAGE, .len = 2 * PAGE }));
+	memcpy(model, model + 4 * PAGE, 2 * PAGE);
+	EXPECT_EQ(-1, first_difference(model, self->map, BYTES));
+
+	/* From page 6 and 7 of the file to 8 and 9 of the mapping */
+	ASSERT_EQ(2 * PAGE, mnt_run(&self->m, &call_pread, (struct call_arg){
+		.fd = fd, .buf = self->map + 8 * PAGE, .len = 2 * PAGE,
+		.off = 6 * PAGE }));
+	memcpy(model + 8 * PAGE, model + 6 * PAGE, 2 * PAGE);
+	EXPECT_EQ(-1, first_difference(model, self->map, BYTES));
+
+	/* The very same pages, which nothing changes */
+	EXPECT_EQ(2 * PAGE, mnt_run(&self->m, &call_pwrite, (struct call_arg){
+		.fd = fd, .buf = self->map + 2 * PAGE, .len = 2 * PAGE,
+		.off = 2 * PAGE }));
+	EXPECT_EQ(2 * PAGE, mnt_run(&self->m, &call_pread, (struct call_arg){
+		.fd = fd, .buf = self->map + 2 * PAGE, .len = 2 * PAGE,
+		.off = 2 * PAGE }));
+	EXPECT_EQ(-1, first_difference(model, self->map, BYTES));
+
+	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
+	ASSERT_EQ(0, server_get(self->m.ctl, "file", 0, self->buf, BYTES));
+	EXPECT_EQ(-1, first_difference(model, self->buf, BYTES));
+}
+
+TEST_F(mixed, mapping_is_the_buffer_of_io_on_its_file)
+{
+	check_own_buffer(_metadata, self, self->fd);
+}
+
+TEST_F(mixed, mapping_is_the_buffer_of_direct_io_on_its_file)
+{
+	check_own_buffer(_metadata, self, self->direct);
+}
+
+/* A way to a page of the file: a descriptor, or NULL for the mapping. */
+static bool store_page(struct _test_data_mixed *self, int way, int page,
+		       const char *data)
+{
+	int fd = way ? self->fd : self->direct;
+
+	if (way == 2) {
+		memcpy(self->map + page * PAGE, data, PAGE);
+		return true;
+	}
+	return pwrite(fd, data, PAGE, page * PAGE) == PAGE;
+}
+
+static bool load_page(struct _test_data_mixed *self, int way, int page,
+		      char *data)
+{
+	int fd = way ? self->fd : self->direct;
+
+	if (way == 2) {
+		memcpy(data, self->map + page * PAGE, PAGE);
+		return true;
+	}
+	return pread(fd, data, PAGE, page * PAGE) == PAGE;
+}
+
+/* Write to pages of one's own in any way, and read them in any other. */
+static void use_pages(struct _test_data_mixed *self, int user)
+{
+	unsigned int seed = user + 1;
+	int round;
+
+	for (round = 0; round < ROUNDS; round++) {
+		int page = user + USERS * (rand_r(&seed) % (PAGES / USERS));
+		int way = rand_r(&seed) % 3, back = rand_r(&seed) % 3;
+		char *model = self->data + page * PAGE;
+		long where;
+
+		fill_pattern(model, PAGE, (user * ROUNDS + round) % 251);
+		if (!store_page(self, way, page, model) ||
+		    !load_page(self, back, page, self->buf))
+			_exit(1);
+		where = first_difference(model, self->buf, PAGE);
+		if (where >= 0) {
+			fprintf(stderr, "# user %d, round %d, page %d: way %d, then way %d: byte %ld\n",
+				user, round, page, way, back, where);
+			_exit(1);
+		}
+	}
+	_exit(0);
+}
+
+TEST_F(mixed, every_way_to_a_file_shows_the_same_bytes)
+{
+	pid_t pid[USERS];
+	long status;
+	int i;
+
+	for (i = 0; i < USERS; i++) {
+		pid[i] = fork();
+		ASSERT_LE(0, pid[i]);
+		if (!pid[i])
+			use_pages(self, i);
+	}
+	for (i = 0; i < USERS; i++) {
+		status = mnt_run(&self->m, &call_waitpid, (struct call_arg){
+			.fd = pid[i] });
+		EXPECT_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+	}
+	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
+	ASSERT_EQ(0, server_get(self->m.ctl, "file", 0, self->buf, BYTES));
+	EXPECT_EQ(-1, first_difference(self->data, self->buf, BYTES));
+	EXPECT_EQ(-1, first_difference(self->data, self->map, BYTES));
+}
+
+TEST_HARNESS_MAIN
