@@ -14,7 +14,6 @@
 
 #define NODE		"/sys/devices/system/node/node%d"
 #define HUGE_KB		2048
-#define MIN_FREE	"/proc/sys/vm/min_free_kbytes"
 
 static int failed(const char *what)
 {
@@ -68,12 +67,6 @@ int memhog_take(struct memhog *hog, size_t left)
 		 NODE "/hugepages/hugepages-%dkB/nr_hugepages", node, HUGE_KB);
 	more = (node_free(node) - (long)(left >> 10)) / HUGE_KB;
 	hog->before = read_number(hog->path);
-	if (hog->before < 0) {
-		snprintf(hog->path, sizeof(hog->path), MIN_FREE);
-		hog->before = read_number(hog->path);
-		more = vm_counter("/proc/meminfo", "MemFree:") -
-		       (long)(left >> 10) - hog->before;
-	}
 	if (hog->before < 0 || more < 0 ||
 	    write_number(hog->path, hog->before + more)) {
 		failed(hog->path);

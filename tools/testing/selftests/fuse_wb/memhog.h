@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Little free memory, without touching any: what is given to the pool of huge
- * pages, or kept back for emergencies, is nobody's.  Where there are nodes, it is
- * taken from the one that use_movable_node() of memblock.h names alone, so that
- * only who is bound to it goes short.
+ * pages is nobody's.  It is taken from the node that use_movable_node() of
+ * memblock.h names alone, so that only who is bound to it goes short.
  */
 
 #ifndef FUSE_WB_MEMHOG_H

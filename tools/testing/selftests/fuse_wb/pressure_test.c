@@ -44,6 +44,8 @@ FIXTURE_SETUP(pressure)
 	const struct server_opts opts = { .writeback_cache = true };
 	char *data;
 
+	if (movable_node() < 0)
+		SKIP(return, "needs a node with a movable zone: boot with kernelcore=");
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
 	data = malloc(DIRTY);
