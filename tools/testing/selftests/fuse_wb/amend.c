@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <linux/fuse.h>
 
 #include "amend.h"
@@ -82,4 +83,46 @@ void amend_write(struct iovec *iov, int count, __u32 size)
 
 	if (write)
 		write->size = size;
+}
+
+static void set_size(struct fuse_attr *attr, __u64 size)
+{
+	if (S_ISREG(attr->mode))
+		attr->size = size;
+}
+
+static void amend_entries(char *buf, size_t len, __u64 size)
+{
+	struct fuse_direntplus *entry;
+
+	while (len >= FUSE_NAME_OFFSET_DIRENTPLUS) {
+		entry = (struct fuse_direntplus *)buf;
+		set_size(&entry->entry_out.attr, size);
+		if (FUSE_DIRENTPLUS_SIZE(entry) >= len)
+			break;
+		len -= FUSE_DIRENTPLUS_SIZE(entry);
+		buf += FUSE_DIRENTPLUS_SIZE(entry);
+	}
+}
+
+void amend_size(struct iovec *iov, int count, __u32 opcode, __u64 size)
+{
+	struct fuse_entry_out *entry = body_end(iov, count, sizeof(*entry));
+	struct fuse_attr_out *attr = body_end(iov, count, sizeof(*attr));
+
+	switch (opcode) {
+	case FUSE_LOOKUP:
+		if (entry)
+			set_size(&entry->attr, size);
+		break;
+	case FUSE_GETATTR:
+	case FUSE_SETATTR:
+		if (attr)
+			set_size(&attr->attr, size);
+		break;
+	case FUSE_READDIRPLUS:
+		if (attr)
+			amend_entries(iov[1].iov_base, iov[1].iov_len, size);
+		break;
+	}
 }

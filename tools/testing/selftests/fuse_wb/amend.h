@@ -34,4 +34,10 @@ void amend_unknown(void *request);
 /* WRITE: as if this many bytes had been written. */
 void amend_write(struct iovec *iov, int count, __u32 size);
 
+/*
+ * LOOKUP, GETATTR, SETATTR, READDIRPLUS: each regular file has this many bytes.
+ * Replies to other opcodes are left as they are.
+ */
+void amend_size(struct iovec *iov, int count, __u32 opcode, __u64 size);
+
 #endif

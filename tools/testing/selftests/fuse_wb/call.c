@@ -24,6 +24,11 @@ static long do_close(const struct call_arg *arg)
 	return close(arg->fd);
 }
 
+static long do_fchmod(const struct call_arg *arg)
+{
+	return fchmod(arg->fd, arg->flags);
+}
+
 static long do_fallocate(const struct call_arg *arg)
 {
 	return fallocate(arg->fd, arg->flags, arg->off, arg->len);
@@ -60,6 +65,11 @@ static long do_pause(const struct call_arg *arg)
 	return pause();
 }
 
+static long do_open(const struct call_arg *arg)
+{
+	return open(arg->buf, arg->flags | O_CLOEXEC);
+}
+
 static long do_pread(const struct call_arg *arg)
 {
 	return pread(arg->fd, arg->buf, arg->len, arg->off);
@@ -89,11 +99,24 @@ static long do_read_all(const struct call_arg *arg)
 	return done;
 }
 
+static long do_rename(const struct call_arg *arg)
+{
+	return rename(arg->buf, arg->to);
+}
+
 static long do_stat(const struct call_arg *arg)
 {
 	struct stat st;
 
 	return stat(arg->buf, &st);
+}
+
+static long do_statx(const struct call_arg *arg)
+{
+	struct statx stx;
+
+	return statx(arg->fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
+		     STATX_BASIC_STATS, &stx);
 }
 
 static long do_store(const struct call_arg *arg)
@@ -137,6 +160,7 @@ static long do_write(const struct call_arg *arg)
 }
 
 const struct call_op call_close = { "close", SYS_close, do_close };
+const struct call_op call_fchmod = { "fchmod", SYS_fchmod, do_fchmod };
 const struct call_op call_fallocate = {
 	"fallocate", SYS_fallocate, do_fallocate
 };
@@ -153,10 +177,13 @@ const struct call_op call_ftruncate = {
 const struct call_op call_msync = { "msync", SYS_msync, do_msync };
 const struct call_op call_munmap = { "munmap", SYS_munmap, do_munmap };
 const struct call_op call_pause = { "pause", SYS_pause, do_pause };
+const struct call_op call_open = { "open", SYS_openat, do_open };
 const struct call_op call_pread = { "pread", SYS_pread64, do_pread };
 const struct call_op call_pwrite = { "pwrite", SYS_pwrite64, do_pwrite };
 const struct call_op call_read_all = { "read", SYS_read, do_read_all };
+const struct call_op call_rename = { "rename", SYS_rename, do_rename };
 const struct call_op call_stat = { "stat", SYS_newfstatat, do_stat };
+const struct call_op call_statx = { "statx", SYS_statx, do_statx };
 const struct call_op call_store = { "a store to memory", -1, do_store };
 const struct call_op call_sync = { "sync", SYS_sync, do_sync };
 const struct call_op call_sync_file_range = {

@@ -41,6 +41,8 @@ struct call_op {
 };
 
 extern const struct call_op call_close;
+/* fchmod(2), with the mode as @flags */
+extern const struct call_op call_fchmod;
 extern const struct call_op call_fdatasync;
 /* fallocate(2), with its mode as @flags */
 extern const struct call_op call_fallocate;
@@ -52,10 +54,14 @@ extern const struct call_op call_msync;
 /* munmap(2) of @len bytes at @buf */
 extern const struct call_op call_munmap;
 extern const struct call_op call_pause;
+/* open(2) of the path at @buf, with @flags and O_CLOEXEC */
+extern const struct call_op call_open;
 extern const struct call_op call_pread;
 extern const struct call_op call_pwrite;
 /* read(2) until the file ends or @len bytes are there; the sum */
 extern const struct call_op call_read_all;
+/* rename(2) of the path at @buf to that at @to */
+extern const struct call_op call_rename;
 /* stat(2) of the path at @buf */
 extern const struct call_op call_stat;
 /* no system call: @len bytes from @buf into memory at @to */
@@ -63,6 +69,8 @@ extern const struct call_op call_store;
 extern const struct call_op call_sync;
 extern const struct call_op call_sync_file_range;
 extern const struct call_op call_syncfs;
+/* statx(2) of @fd, which asks the server */
+extern const struct call_op call_statx;
 /* umount2(2) of the path at @buf, with @flags */
 extern const struct call_op call_umount;
 /* waitpid(2) for the child with the pid @fd; returns its wait status */

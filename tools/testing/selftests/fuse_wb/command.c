@@ -25,6 +25,14 @@ static int put_data(struct server *srv, const struct ctl_msg *msg)
 	return memfs_store(file, msg->off, msg->data, msg->len);
 }
 
+static int set_attr(struct memfile *file, const struct ctl_msg *msg)
+{
+	struct stat st;
+
+	memcpy(&st, msg->data, sizeof(st));
+	return memfs_setattr(file, &st, msg->count);
+}
+
 static int allocate(size_t len)
 {
 	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
@@ -68,9 +76,14 @@ static void obey(struct server *srv, struct ctl_msg *msg)
 					     msg->len) : 0;
 		err = file ? 0 : -ENOENT;
 		break;
-	case CTL_SIZE:
-		msg->count = file ? file->attr.st_size : 0;
+	case CTL_STAT:
+		msg->len = sizeof(file->attr);
+		if (file)
+			memcpy(msg->data, &file->attr, msg->len);
 		err = file ? 0 : -ENOENT;
+		break;
+	case CTL_SETATTR:
+		err = file ? set_attr(file, msg) : -ENOENT;
 		break;
 	case CTL_OPEN_FLAGS:
 		srv->open_flags = msg->count;
@@ -99,6 +112,12 @@ static void send_raw(struct server *srv, struct ctl_msg *msg)
 	msg->err = 0;
 }
 
+/* Does the answer to this command have any? */
+static bool has_data(enum ctl_op op)
+{
+	return op == CTL_GET || op == CTL_STAT;
+}
+
 void *server_obey(void *arg)
 {
 	static struct ctl_msg msg;
@@ -116,7 +135,7 @@ void *server_obey(void *arg)
 			pthread_mutex_unlock(&srv->lock);
 		}
 		if (send(srv->ctl_fd, &msg,
-			 CTL_HEAD + (op == CTL_GET ? msg.len : 0),
+			 CTL_HEAD + (has_data(op) ? msg.len : 0),
 			 MSG_NOSIGNAL) < 0)
 			break;
 	}

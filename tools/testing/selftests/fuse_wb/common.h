@@ -123,4 +123,50 @@ static inline void mnt_teardown(struct __test_metadata *_metadata,
 	}
 }
 
+/**
+ * put_pattern() - for FIXTURE_SETUP(): give the server a file of known bytes
+ * @_metadata: the test
+ * @m: the mount
+ * @name: the file
+ * @len: how long it is
+ * @data: set to twice as many bytes: those of the file, then zeros
+ * @seen: set to twice as many bytes to read into
+ */
+static inline void put_pattern(struct __test_metadata *_metadata,
+			       struct mnt *m, const char *name, size_t len,
+			       char **data, char **seen)
+{
+	*data = calloc(2, len);
+	*seen = calloc(2, len);
+	ASSERT_TRUE(*data && *seen);
+	fill_pattern(*data, len, 1);
+	ASSERT_EQ(0, server_put(m->ctl, name, 0, *data, len));
+}
+
+/**
+ * expect_file() - has a file these bytes, in the page cache and at the server?
+ * @_metadata: the test
+ * @m: the mount
+ * @name: the file
+ * @fd: the same; a copy of it is closed, so that the server gets what is dirty
+ * @data: what it has to hold
+ * @seen: to read into, with room for a byte more
+ * @size: how long it has to be
+ */
+static inline void expect_file(struct __test_metadata *_metadata,
+			       struct mnt *m, const char *name, int fd,
+			       const char *data, char *seen, ssize_t size)
+{
+	EXPECT_EQ(size, pread(fd, seen, size + 1, 0));
+	EXPECT_EQ(-1, first_difference(data, seen, size)) {
+		TH_LOG("the kernel shows other bytes than it has to");
+	}
+	EXPECT_EQ(0, close_copy(m, fd));
+	EXPECT_EQ(size, server_size(m->ctl, name));
+	ASSERT_EQ(0, server_get(m->ctl, name, 0, seen, size));
+	EXPECT_EQ(-1, first_difference(data, seen, size)) {
+		TH_LOG("the server has other bytes than it has to");
+	}
+}
+
 #endif

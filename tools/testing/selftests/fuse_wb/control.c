@@ -16,7 +16,8 @@ static const char * const ctl_names[] = {
 	[CTL_RELEASE]		= "release requests",
 	[CTL_PUT]		= "put data",
 	[CTL_GET]		= "get data",
-	[CTL_SIZE]		= "tell a size",
+	[CTL_STAT]		= "tell attributes",
+	[CTL_SETATTR]		= "change attributes",
 	[CTL_OPEN_FLAGS]	= "take flags for OPEN",
 	[CTL_RAW]		= "write raw bytes",
 	[CTL_ALLOCATE]		= "allocate memory",
@@ -158,13 +159,40 @@ int server_get(int ctl_fd, const char *name, __u64 off, void *data, size_t len)
 	return 0;
 }
 
-long long server_size(int ctl_fd, const char *name)
+int server_stat(int ctl_fd, const char *name, struct stat *st)
 {
-	struct ctl_msg msg = { .op = CTL_SIZE };
+	struct ctl_msg msg = { .op = CTL_STAT };
 
 	if (ctl_name(&msg, name) || ctl_call(ctl_fd, &msg, 0))
 		return -1;
-	return msg.count;
+	memcpy(st, msg.data, sizeof(*st));
+	return 0;
+}
+
+long long server_size(int ctl_fd, const char *name)
+{
+	struct stat st;
+
+	return server_stat(ctl_fd, name, &st) ? -1 : st.st_size;
+}
+
+int server_setattr(int ctl_fd, const char *name, const struct stat *st,
+		   __u32 valid)
+{
+	struct ctl_msg msg = { .op = CTL_SETATTR, .count = valid };
+
+	memcpy(msg.data, st, sizeof(*st));
+	return ctl_name(&msg, name) ? -1 : ctl_call(ctl_fd, &msg, sizeof(*st));
+}
+
+int server_set_times(int ctl_fd, const char *name, time_t seconds)
+{
+	const struct stat st = {
+		.st_mtim.tv_sec = seconds,
+		.st_ctim.tv_sec = seconds,
+	};
+
+	return server_setattr(ctl_fd, name, &st, FATTR_MTIME | FATTR_CTIME);
 }
 
 int server_open_flags(int ctl_fd, __u32 flags)
@@ -190,6 +218,20 @@ int server_raw(int ctl_fd, const void *buf, size_t len)
 	}
 	memcpy(msg.data, buf, len);
 	return ctl_call(ctl_fd, &msg, len) ? -1 : (int)msg.count;
+}
+
+int server_inval(int ctl_fd, __u64 node, __s64 off, __s64 len)
+{
+	struct {
+		struct fuse_out_header out;
+		struct fuse_notify_inval_inode_out inode;
+	} msg = {
+		.out.len = sizeof(msg),
+		.out.error = FUSE_NOTIFY_INVAL_INODE,
+		.inode = { .ino = node, .off = off, .len = len },
+	};
+
+	return server_raw(ctl_fd, &msg, sizeof(msg));
 }
 
 int server_allocate(int ctl_fd, size_t len)

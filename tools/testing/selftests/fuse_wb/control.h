@@ -23,7 +23,8 @@ enum ctl_op {
 	CTL_RELEASE,
 	CTL_PUT,
 	CTL_GET,
-	CTL_SIZE,
+	CTL_STAT,
+	CTL_SETATTR,
 	CTL_OPEN_FLAGS,
 	CTL_RAW,
 	CTL_ALLOCATE,
@@ -38,9 +39,10 @@ enum ctl_op {
  * @name: the file that a command is about
  * @off: where in the file, or the backing file for OPEN
  * @len: bytes at @data; for CTL_GET: bytes wanted
- * @count: requests to release, or FOPEN_* flags; in an answer, those released,
- *	   a file's size, or the errno with which the kernel refused raw bytes
- * @data: bytes of the file, or for the kernel; only @len of them are sent
+ * @count: requests to release, FOPEN_* flags, or FATTR_* bits; in an answer,
+ *	   those released, or the errno with which the kernel refused raw bytes
+ * @data: bytes of the file, or for the kernel, or a struct stat; only @len of
+ *	  them are sent
  */
 struct ctl_msg {
 	enum ctl_op op;
@@ -98,6 +100,19 @@ int server_get(int ctl_fd, const char *name, __u64 off, void *data,
 /* Return: the size of a file at the server in bytes, -1 on error. */
 long long server_size(int ctl_fd, const char *name);
 
+/* What the server knows of a file. */
+int server_stat(int ctl_fd, const char *name, struct stat *st);
+
+/*
+ * Change a file at the server as a SETATTR would, behind the kernel's back;
+ * @valid are the bits of FATTR_* that count.
+ */
+int server_setattr(int ctl_fd, const char *name, const struct stat *st,
+		   __u32 valid);
+
+/* The same for its mtime and ctime, in seconds. */
+int server_set_times(int ctl_fd, const char *name, time_t seconds);
+
 /* From now on the replies to OPEN and CREATE have these FOPEN_* flags. */
 int server_open_flags(int ctl_fd, __u32 flags);
 
@@ -116,6 +131,14 @@ int server_open_backing(int ctl_fd, __u32 flags, int backing_id);
  * or -1.
  */
 int server_raw(int ctl_fd, const void *buf, size_t len);
+
+/*
+ * Have the server send FUSE_NOTIFY_INVAL_INODE for @len bytes from @off; 0: for
+ * all from there; an @off of -1: for the attributes alone.
+ *
+ * Return: as server_raw().
+ */
+int server_inval(int ctl_fd, __u64 node, __s64 off, __s64 len);
 
 /*
  * The server takes @len bytes of new memory, touches them and gives them back.

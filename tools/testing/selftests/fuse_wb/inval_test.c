@@ -11,8 +11,6 @@
  * Promise: inval
  */
 
-#include <sys/syscall.h>
-
 #include "common.h"
 
 #define LEN	(64 << 10)
@@ -101,13 +99,6 @@ TEST_F(inval, written_pages_stay_cached)
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN));
 	EXPECT_EQ(0, count_req(&self->m, FUSE_READ, REQ_ARRIVED));
 }
-
-static long do_open(const struct call_arg *arg)
-{
-	return open(arg->buf, O_RDONLY | O_CLOEXEC);
-}
-
-static const struct call_op call_open = { "open", SYS_openat, do_open };
 
 /* An open drops cached pages, unless the server says that they may stay. */
 TEST_F(inval, open_returns_while_write_is_held)

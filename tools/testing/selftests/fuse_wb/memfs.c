@@ -18,15 +18,19 @@
 #include <time.h>
 #include <fuse_lowlevel.h>
 
+#include "memdir.h"
 #include "memfs.h"
 #include "server.h"
-
-/* Only requests change anything, so what the kernel knows stays true. */
-#define ATTR_SECONDS	3600.0
 
 static struct memfs *req_memfs(fuse_req_t req)
 {
 	return server_memfs(fuse_req_userdata(req));
+}
+
+/* Only requests change anything, so what the kernel knows stays true. */
+double memfs_seconds(const struct memfs *fs)
+{
+	return fs->ask_always ? 0 : 3600;
 }
 
 static struct memfile *node_file(struct memfs *fs, fuse_ino_t node)
@@ -96,6 +100,35 @@ int memfs_resize(struct memfile *file, __u64 size)
 	return 0;
 }
 
+int memfs_setattr(struct memfile *file, const struct stat *attr, __u32 valid)
+{
+	struct timespec now;
+	int err;
+
+	if (valid & FATTR_SIZE) {
+		err = memfs_resize(file, attr->st_size);
+		if (err)
+			return err;
+	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (valid & FATTR_MODE)
+		file->attr.st_mode = S_IFREG | (attr->st_mode & 07777);
+	if (valid & FATTR_UID)
+		file->attr.st_uid = attr->st_uid;
+	if (valid & FATTR_GID)
+		file->attr.st_gid = attr->st_gid;
+	if (valid & FATTR_ATIME)
+		file->attr.st_atim = attr->st_atim;
+	if (valid & FATTR_ATIME_NOW)
+		file->attr.st_atim = now;
+	if (valid & FATTR_MTIME)
+		file->attr.st_mtim = attr->st_mtim;
+	if (valid & FATTR_MTIME_NOW)
+		file->attr.st_mtim = now;
+	file->attr.st_ctim = valid & FATTR_CTIME ? attr->st_ctim : now;
+	return 0;
+}
+
 int memfs_store(struct memfile *file, __u64 off, const void *data, size_t len)
 {
 	int err;
@@ -131,35 +164,38 @@ size_t memfs_load_node(struct memfs *fs, __u64 node, __u64 off, void *buf,
 	return file ? memfs_load(file, off, buf, len) : 0;
 }
 
-static void fill_entry(const struct memfile *file, struct fuse_entry_param *e)
+void memfs_fill_entry(const struct memfs *fs, const struct memfile *file,
+		      struct fuse_entry_param *e)
 {
 	memset(e, 0, sizeof(*e));
 	e->ino = file->attr.st_ino;
 	e->attr = file->attr;
-	e->attr_timeout = ATTR_SECONDS;
-	e->entry_timeout = ATTR_SECONDS;
+	e->attr_timeout = memfs_seconds(fs);
+	e->entry_timeout = memfs_seconds(fs);
 }
 
 static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+	struct memfs *fs = req_memfs(req);
 	struct memfile *file = NULL;
 	struct fuse_entry_param e;
 
 	if (parent == FUSE_ROOT_ID)
-		file = memfs_find(req_memfs(req), name);
+		file = memfs_find(fs, name);
 	if (!file) {
 		/* An error, not a negative entry: every fence has to ask. */
 		fuse_reply_err(req, ENOENT);
 		return;
 	}
-	fill_entry(file, &e);
+	memfs_fill_entry(fs, file, &e);
 	fuse_reply_entry(req, &e);
 }
 
 static void do_getattr(fuse_req_t req, fuse_ino_t node,
 		       struct fuse_file_info *fi)
 {
-	struct memfile *file = node_file(req_memfs(req), node);
+	struct memfs *fs = req_memfs(req);
+	struct memfile *file = node_file(fs, node);
 	struct stat root = {
 		.st_ino = FUSE_ROOT_ID,
 		.st_mode = S_IFDIR | 0755,
@@ -168,9 +204,9 @@ static void do_getattr(fuse_req_t req, fuse_ino_t node,
 
 	(void)fi;
 	if (node == FUSE_ROOT_ID)
-		fuse_reply_attr(req, &root, ATTR_SECONDS);
+		fuse_reply_attr(req, &root, memfs_seconds(fs));
 	else if (file)
-		fuse_reply_attr(req, &file->attr, ATTR_SECONDS);
+		fuse_reply_attr(req, &file->attr, memfs_seconds(fs));
 	else
 		fuse_reply_err(req, ENOENT);
 }
@@ -178,8 +214,8 @@ static void do_getattr(fuse_req_t req, fuse_ino_t node,
 static void do_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr,
 		       int to_set, struct fuse_file_info *fi)
 {
-	struct memfile *file = node_file(req_memfs(req), node);
-	struct timespec now;
+	struct memfs *fs = req_memfs(req);
+	struct memfile *file = node_file(fs, node);
 	int err;
 
 	(void)fi;
@@ -187,30 +223,11 @@ static void do_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr,
 		fuse_reply_err(req, node == FUSE_ROOT_ID ? EPERM : ENOENT);
 		return;
 	}
-	if (to_set & FUSE_SET_ATTR_SIZE) {
-		err = memfs_resize(file, attr->st_size);
-		if (err) {
-			fuse_reply_err(req, -err);
-			return;
-		}
-	}
-	clock_gettime(CLOCK_REALTIME, &now);
-	if (to_set & FUSE_SET_ATTR_MODE)
-		file->attr.st_mode = S_IFREG | (attr->st_mode & 07777);
-	if (to_set & FUSE_SET_ATTR_UID)
-		file->attr.st_uid = attr->st_uid;
-	if (to_set & FUSE_SET_ATTR_GID)
-		file->attr.st_gid = attr->st_gid;
-	if (to_set & FUSE_SET_ATTR_ATIME)
-		file->attr.st_atim = attr->st_atim;
-	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
-		file->attr.st_atim = now;
-	if (to_set & FUSE_SET_ATTR_MTIME)
-		file->attr.st_mtim = attr->st_mtim;
-	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
-		file->attr.st_mtim = now;
-	file->attr.st_ctim = to_set & FUSE_SET_ATTR_CTIME ? attr->st_ctim : now;
-	fuse_reply_attr(req, &file->attr, ATTR_SECONDS);
+	err = memfs_setattr(file, attr, to_set);
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_attr(req, &file->attr, memfs_seconds(fs));
 }
 
 static struct memopen *find_open(struct memfs *fs, __u64 fh)
@@ -251,13 +268,15 @@ static void do_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 	file = memfs_find(fs, name);
 	if (!file)
 		err = memfs_make(fs, name, mode, &file);
+	else if (fi->flags & O_TRUNC)
+		memfs_resize(file, 0);
 	if (!err)
 		err = add_open(fs, fi);
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;
 	}
-	fill_entry(file, &e);
+	memfs_fill_entry(fs, file, &e);
 	fuse_reply_create(req, &e, fi);
 }
 
@@ -470,4 +489,6 @@ const struct fuse_lowlevel_ops memfs_ops = {
 	.setlk		= do_setlk,
 	.fallocate	= do_fallocate,
 	.copy_file_range = do_copy_file_range,
+	.readdir	= memdir_readdir,
+	.readdirplus	= memdir_readdirplus,
 };

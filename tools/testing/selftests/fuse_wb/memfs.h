@@ -43,12 +43,16 @@ struct memopen {
  * @files: its files
  * @opens: what is open of them
  * @last_fh: the last number of an open file
+ * @ask_always: its names and attributes may not be cached
  */
 struct memfs {
 	struct memfile files[MEMFS_FILES];
 	struct memopen opens[MEMFS_OPENS];
 	__u64 last_fh;
+	bool ask_always;
 };
+
+struct fuse_entry_param;
 
 extern const struct fuse_lowlevel_ops memfs_ops;
 
@@ -56,7 +60,16 @@ extern const struct fuse_lowlevel_ops memfs_ops;
 int memfs_make(struct memfs *fs, const char *name, mode_t mode,
 	       struct memfile **file);
 int memfs_resize(struct memfile *file, __u64 size);
+/* What SETATTR does; @valid are the bits of FATTR_* that count. */
+int memfs_setattr(struct memfile *file, const struct stat *attr, __u32 valid);
 int memfs_store(struct memfile *file, __u64 off, const void *data, size_t len);
+
+/* What the reply to LOOKUP says of a file. */
+void memfs_fill_entry(const struct memfs *fs, const struct memfile *file,
+		      struct fuse_entry_param *e);
+
+/* For how many seconds the kernel may keep names and attributes. */
+double memfs_seconds(const struct memfs *fs);
 
 struct memfile *memfs_find(struct memfs *fs, const char *name);
 size_t memfs_load_node(struct memfs *fs, __u64 node, __u64 off, void *buf,

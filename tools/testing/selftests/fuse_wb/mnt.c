@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -350,6 +351,16 @@ int mnt_backing_open(struct mnt *m, int fd)
 	return id;
 }
 
+int close_copy(struct mnt *m, int fd)
+{
+	struct call *c = mnt_call_close(m, fd);
+
+	if (!c || call_wait_returned(c) != CALL_RETURNED)
+		return -1;
+	errno = c->err;
+	return c->ret;
+}
+
 int server_freeze(struct mnt *m)
 {
 	__u64 deadline = wait_deadline();
@@ -393,6 +404,18 @@ void fill_pattern(void *buf, size_t len, unsigned int seed)
 	/* As 251 is prime, no two pages of a file are alike. */
 	for (i = 0; i < len; i++)
 		p[i] = (i + i / 251 + seed * 101) % 251;
+}
+
+void soil_free_memory(void)
+{
+	size_t len = 16 << 20;
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return;
+	memset(p, 0xa5, len);
+	munmap(p, len);
 }
 
 long first_difference(const void *a, const void *b, size_t len)

@@ -143,6 +143,9 @@ struct call *mnt_call_close(struct mnt *m, int fd);
  */
 int mnt_backing_open(struct mnt *m, int fd);
 
+/* The same, and wait for it.  Return: what close(2) did. */
+int close_copy(struct mnt *m, int fd);
+
 /*
  * The server stops, as a frozen or traced process does: it reads no request and
  * obeys no command until it is thawed.
@@ -158,6 +161,12 @@ int hold_req(struct mnt *m, __u32 opcode);
  * place from those of another seed below 251.
  */
 void fill_pattern(void *buf, size_t len, unsigned int seed);
+
+/*
+ * Fill much of the memory that is free with bytes that nobody expects: so that
+ * a page which is not filled as it has to be shows them.
+ */
+void soil_free_memory(void);
 
 /* The first byte in which two buffers differ, or -1. */
 long first_difference(const void *a, const void *b, size_t len);

@@ -72,17 +72,11 @@ static void check_call(struct __test_metadata *_metadata,
 	EXPECT_LE(1, server_release(self->m.ctl, 0));
 }
 
-static long do_rename(const struct call_arg *arg)
-{
-	return rename(arg->buf, arg->to);
-}
-
 static long do_unlink(const struct call_arg *arg)
 {
 	return unlink(arg->buf);
 }
 
-static const struct call_op call_rename = { "rename", SYS_rename, do_rename };
 static const struct call_op call_unlink = { "unlink", SYS_unlink, do_unlink };
 
 TEST_F(name, rename_does_not_wait_for_held_write)

@@ -27,6 +27,9 @@
  *		node; no argument
  * @RULE_STORE: carry it out after FUSE_NOTIFY_STORE of what the server has in
  *		the request's range; no argument
+ * @RULE_ATTR_SIZE: carry it out, and say of each regular file in the reply that
+ *		    it has this many bytes.  For LOOKUP, GETATTR, SETATTR and
+ *		    READDIRPLUS
  */
 enum rule_act {
 	RULE_HOLD,
@@ -37,6 +40,7 @@ enum rule_act {
 	RULE_DIE,
 	RULE_INVAL,
 	RULE_STORE,
+	RULE_ATTR_SIZE,
 };
 
 /**

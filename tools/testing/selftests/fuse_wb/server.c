@@ -74,6 +74,8 @@ void server_init_conn(struct server *srv, struct fuse_conn_info *conn)
 		conn->want |= FUSE_CAP_POSIX_LOCKS;
 	if (opts->async_dio)
 		conn->want |= FUSE_CAP_ASYNC_DIO;
+	if (opts->readdirplus)
+		conn->want |= FUSE_CAP_READDIRPLUS;
 	if (opts->max_write)
 		conn->max_write = opts->max_write;
 	if (opts->max_background)
@@ -144,6 +146,10 @@ static void amend_reply(struct server *srv, struct iovec *iov, int count)
 		if (resize)
 			amend_write(iov, count, rule->arg);
 		break;
+	default:
+		if (rule && rule->act == RULE_ATTR_SIZE)
+			amend_size(iov, count, srv->reply.req->opcode,
+				   rule->arg);
 	}
 }
 
@@ -386,6 +392,7 @@ static int server_run(struct server *srv)
 
 	fuse_set_log_func(log_line);
 	srv->open_flags = srv->opts->open_flags;
+	srv->fs.ask_always = srv->opts->ask_always;
 	if (fuse_opt_add_arg(&args, "fuse_wb"))
 		return 1;
 	srv->se = fuse_session_new(&args, &memfs_ops, sizeof(memfs_ops), srv);

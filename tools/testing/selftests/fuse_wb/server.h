@@ -28,6 +28,9 @@ struct server;
  *		     it makes the server end, which the test sees
  * @posix_locks: ask for POSIX locks, which the server grants without a look
  * @async_dio: ask for asynchronous direct I/O
+ * @readdirplus: ask for READDIRPLUS in place of READDIR
+ * @ask_always: what the server says of names and attributes holds for no time:
+ *		the kernel has to ask again.  Else it holds for ever
  * @splice_in: read requests by splice(2)
  * @splice_out: write replies by splice(2)
  * @threads: that serve requests; 0: one
@@ -47,6 +50,8 @@ struct server_opts {
 	bool writeback_cache;
 	bool posix_locks;
 	bool async_dio;
+	bool readdirplus;
+	bool ask_always;
 	bool splice_in;
 	bool splice_out;
 	unsigned int threads;

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Having the server tell the attributes of a file, see ask.h. */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ask.h"
+
+static int do_getattr(struct mnt *m, const char *name, int fd)
+{
+	struct statx stx;
+
+	(void)m;
+	(void)name;
+	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
+		     STATX_BASIC_STATS, &stx);
+}
+
+/* O_PATH: nothing but the name is looked at. */
+static int do_lookup(struct mnt *m, const char *name, int fd)
+{
+	int path = mnt_open(m, name, O_PATH);
+
+	(void)fd;
+	return path < 0 ? -1 : close(path);
+}
+
+static int do_readdirplus(struct mnt *m, const char *name, int fd)
+{
+	DIR *dir = opendir(m->dir);
+	struct dirent *entry;
+	int found = 0;
+
+	(void)fd;
+	while (dir && (entry = readdir(dir)))
+		found |= !strcmp(entry->d_name, name);
+	if (dir)
+		closedir(dir);
+	return found ? 0 : -1;
+}
+
+static int do_setattr(struct mnt *m, const char *name, int fd)
+{
+	(void)m;
+	(void)name;
+	return fchmod(fd, 0640);
+}
+
+const struct ask ask_getattr = { FUSE_GETATTR, do_getattr };
+const struct ask ask_lookup = { FUSE_LOOKUP, do_lookup };
+const struct ask ask_readdirplus = { FUSE_READDIRPLUS, do_readdirplus };
+const struct ask ask_setattr = { FUSE_SETATTR, do_setattr };
+
+int ask_for(struct mnt *m, const struct ask *ask, const char *name, int fd)
+{
+	int before = count_req(m, ask->opcode, REQ_ARRIVED);
+
+	if (ask->fn(m, name, fd)) {
+		fprintf(stderr, "# %s: %s\n", req_name(ask->opcode),
+			strerror(errno));
+		return -1;
+	}
+	if (count_req(m, ask->opcode, REQ_ARRIVED) == before) {
+		fprintf(stderr, "# the server got no %s\n",
+			req_name(ask->opcode));
+		return -1;
+	}
+	return 0;
+}
+
+long long kernel_size(int fd)
+{
+	struct statx stx;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE,
+		  &stx))
+		return -1;
+	return stx.stx_size;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The requests whose replies bring the kernel the attributes of a file. */
+
+#ifndef FUSE_WB_ASK_H
+#define FUSE_WB_ASK_H
+
+#include "mnt.h"
+
+/**
+ * struct ask - a way to have the server tell the attributes of a file
+ * @opcode: the request whose reply does
+ * @fn: have it sent; the file is open as @fd.  Return: 0, or -1 with errno
+ */
+struct ask {
+	__u32 opcode;
+	int (*fn)(struct mnt *m, const char *name, int fd);
+};
+
+/* These need a server with ask_always and readdirplus. */
+extern const struct ask ask_getattr;
+extern const struct ask ask_lookup;
+extern const struct ask ask_readdirplus;
+extern const struct ask ask_setattr;
+
+/**
+ * ask_for() - have the server tell the attributes of a file, once
+ * @m: the mount
+ * @ask: how
+ * @name: the file
+ * @fd: the same
+ *
+ * Return: 0; -1 and a message when it was not asked.
+ */
+int ask_for(struct mnt *m, const struct ask *ask, const char *name, int fd);
+
+/* The size that the kernel believes in, of which it asks nobody; or -1. */
+long long kernel_size(int fd);
+
+#endif
