@@ -33,6 +33,7 @@ FIXTURE(killed)
 	int direct;
 	char *map;
 	char *data;
+	char path[128];
 };
 
 FIXTURE_SETUP(killed)
@@ -40,6 +41,7 @@ FIXTURE_SETUP(killed)
 	const struct server_opts opts = {
 		.writeback_cache = true,
 		.open_flags = FOPEN_KEEP_CACHE,
+		.init_flags = FUSE_ATOMIC_O_TRUNC,
 	};
 
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
@@ -50,6 +52,7 @@ FIXTURE_SETUP(killed)
 	fill_pattern(self->data, self->page, 1);
 	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->data,
 				self->page));
+	snprintf(self->path, sizeof(self->path), "%s/file", self->m.dir);
 	self->fd = mnt_open(&self->m, "file", O_RDWR);
 	ASSERT_LE(0, self->fd);
 	self->direct = mnt_open(&self->m, "file", O_RDWR | O_DIRECT);
@@ -126,6 +129,21 @@ TEST_F(killed, ftruncate_ends)
 	check_killed(_metadata, self, CLONE_FILES, &call_ftruncate,
 		     (struct call_arg){ .fd = self->fd });
 	EXPECT_EQ(self->page, server_size(self->m.ctl, "file"));
+}
+
+TEST_F(killed, open_that_truncates_ends)
+{
+	check_killed(_metadata, self, CLONE_FILES, &call_open,
+		     (struct call_arg){ .buf = self->path,
+					.flags = O_RDWR | O_TRUNC });
+	EXPECT_EQ(self->page, server_size(self->m.ctl, "file"));
+}
+
+/* It sends what is dirty first, as utimensat and fchown do. */
+TEST_F(killed, fchmod_ends)
+{
+	check_killed(_metadata, self, CLONE_FILES, &call_fchmod,
+		     (struct call_arg){ .fd = self->fd, .flags = 0600 });
 }
 
 TEST_F(killed, direct_read_ends)
