@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who knows when a file was changed.
+ *
+ * With the writeback cache, the kernel changes mtime and ctime when it takes the
+ * data, and the server gets it later: its own times are then wrong.  A sound
+ * kernel believes its own, and sends them in SETATTR behind the WRITEs, before
+ * FLUSH and FSYNC, before munmap ends, and at umount.  A broken one takes over
+ * what a reply says, forgets to send the times, or sends them before a WRITE,
+ * with which the server overwrites them.
+ *
+ * Promise: policy-07, b0aa76065217
+ */
+
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "common.h"
+#include "ask.h"
+
+#define FILE_NAME	"file"
+#define OLD_SECONDS	1000
+
+/*
+ *   fd, map: "file", one page; in the beginning its times are OLD_SECONDS
+ */
+FIXTURE(times)
+{
+	struct mnt m;
+	ssize_t page;
+	int fd;
+	char *map;
+	char *data;
+	char path[128];
+};
+
+static bool setup_times(struct __test_metadata *_metadata,
+			struct _test_data_times *self,
+			const struct server_opts *opts, const void *variant)
+{
+	if (!mnt_setup(_metadata, &self->m, opts, variant))
+		return false;
+	self->page = sysconf(_SC_PAGESIZE);
+	self->data = malloc(self->page);
+	fill_pattern(self->data, self->page, 1);
+	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->data,
+				self->page));
+	ASSERT_EQ(0, server_set_times(self->m.ctl, FILE_NAME, OLD_SECONDS));
+	snprintf(self->path, sizeof(self->path), "%s/" FILE_NAME, self->m.dir);
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, self->fd);
+	self->map = mmap(NULL, self->page, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_POPULATE, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, self->map);
+	return true;
+}
+
+FIXTURE_SETUP(times)
+{
+	const struct server_opts opts = { .writeback_cache = true };
+
+	setup_times(_metadata, self, &opts, variant);
+}
+
+FIXTURE_TEARDOWN(times)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+static bool same_time(struct timespec a, struct timespec b)
+{
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+/* Have kernel and server the same times, and are they not those of before? */
+static void check_server_times(struct __test_metadata *_metadata,
+			       struct _test_data_times *self,
+			       const struct stat *kernel)
+{
+	struct stat server;
+
+	ASSERT_EQ(0, server_stat(self->m.ctl, FILE_NAME, &server));
+	EXPECT_LT(OLD_SECONDS, kernel->st_mtim.tv_sec);
+	EXPECT_TRUE(same_time(kernel->st_mtim, server.st_mtim)) {
+		TH_LOG("the server has another mtime than the kernel");
+	}
+	EXPECT_TRUE(same_time(kernel->st_ctim, server.st_ctim)) {
+		TH_LOG("the server has another ctime than the kernel");
+	}
+}
+
+/* A call that has to send the times first waits for the answer to SETATTR. */
+static void check_times_are_sent(struct __test_metadata *_metadata,
+				 struct _test_data_times *self, struct call *c,
+				 __u32 opcode)
+{
+	int setattr;
+
+	ASSERT_NE(NULL, c);
+	setattr = await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1);
+	ASSERT_NE(0, setattr);
+	EXPECT_EQ((__u32)(FATTR_MTIME | FATTR_CTIME),
+		  self->m.log->ev[setattr - 1].req.flags &
+		  (FATTR_MTIME | FATTR_CTIME | FATTR_MTIME_NOW | FATTR_SIZE));
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
+		TH_LOG("%s did not wait for the answer to SETATTR",
+		       c->op->name);
+	}
+	if (opcode)
+		EXPECT_EQ(0, find_req(&self->m, opcode, REQ_ARRIVED, 1));
+
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+	if (opcode)
+		EXPECT_NE(0, await_req(&self->m, opcode, REQ_ARRIVED, 1));
+}
+
+static void change_file(struct __test_metadata *_metadata,
+			struct _test_data_times *self, struct stat *st)
+{
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_SETATTR));
+	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 0));
+	ASSERT_EQ(0, fstat(self->fd, st));
+	EXPECT_LT(OLD_SECONDS, st->st_mtim.tv_sec);
+}
+
+TEST_F(times, close_sends_times_behind_writes_and_before_flush)
+{
+	struct stat st;
+
+	change_file(_metadata, self, &st);
+	check_times_are_sent(_metadata, self,
+			     mnt_call_close(&self->m, self->fd), FUSE_FLUSH);
+	EXPECT_LT(find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1),
+		  find_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1));
+	check_server_times(_metadata, self, &st);
+}
+
+TEST_F(times, fsync_sends_times_behind_writes_and_before_fsync)
+{
+	struct stat st;
+
+	change_file(_metadata, self, &st);
+	check_times_are_sent(_metadata, self,
+			     mnt_call(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }), FUSE_FSYNC);
+	EXPECT_LT(find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1),
+		  find_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1));
+	check_server_times(_metadata, self, &st);
+}
+
+static long do_munmap(const struct call_arg *arg)
+{
+	return munmap(arg->buf, arg->len);
+}
+
+static const struct call_op call_munmap = { "munmap", SYS_munmap, do_munmap };
+
+/*
+ * The last close has been: munmap is what has to see to it.  A broken kernel
+ * leaves it to the flusher, which then may find no descriptor.
+ */
+TEST_F(times, munmap_after_last_close_sends_data_and_times)
+{
+	struct stat st;
+
+	ASSERT_EQ(0, close(self->fd));
+	ASSERT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_SETATTR));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_store, (struct call_arg){
+		.buf = "stored", .to = self->map, .len = 6 }));
+	ASSERT_EQ(0, stat(self->path, &st));
+	check_times_are_sent(_metadata, self,
+			     mnt_call(&self->m, &call_munmap, (struct call_arg){
+		.buf = self->map, .len = self->page }), 0);
+	EXPECT_LT(find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1),
+		  find_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1));
+	check_server_times(_metadata, self, &st);
+	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->data, 6));
+	EXPECT_EQ(0, memcmp(self->data, "stored", 6));
+}
+
+/* What is still open when the mount goes is closed later, or never. */
+TEST_F(times, times_reach_the_server_after_lazy_umount)
+{
+	struct stat st;
+
+	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 0));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_umount, (struct call_arg){
+		.buf = self->m.dir, .flags = MNT_DETACH }));
+	EXPECT_EQ(0, count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_munmap, (struct call_arg){
+		.buf = self->map, .len = self->page }));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_close, (struct call_arg){
+		.fd = self->fd }));
+	check_server_times(_metadata, self, &st);
+}
+
+TEST_F(times, times_are_there_after_umount)
+{
+	struct stat st;
+
+	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 0));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	ASSERT_EQ(0, munmap(self->map, self->page));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_close, (struct call_arg){
+		.fd = self->fd }));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_umount, (struct call_arg){
+		.buf = self->m.dir }));
+	check_server_times(_metadata, self, &st);
+}
+
+/* The data goes first, or the server would set the times of the WRITE. */
+TEST_F(times, times_that_are_set_stay_set)
+{
+	const struct timespec set[2] = {
+		{ .tv_sec = 4321, .tv_nsec = 1 },
+		{ .tv_sec = 1234, .tv_nsec = 567 },
+	};
+	struct stat st, server;
+
+	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 0));
+	ASSERT_EQ(0, futimens(self->fd, set));
+	EXPECT_NE(0, find_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_TRUE(same_time(set[1], st.st_mtim));
+	ASSERT_EQ(0, server_stat(self->m.ctl, FILE_NAME, &server));
+	EXPECT_TRUE(same_time(set[1], server.st_mtim)) {
+		TH_LOG("the server's mtime is not the one that was set");
+	}
+	EXPECT_TRUE(same_time(set[0], server.st_atim));
+	EXPECT_TRUE(same_time(st.st_ctim, server.st_ctim));
+	EXPECT_LT(OLD_SECONDS, server.st_ctim.tv_sec);
+
+	/* And the next change counts again. */
+	ASSERT_EQ(1, pwrite(self->fd, "y", 1, 0));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_LT(set[1].tv_sec, st.st_mtim.tv_sec);
+}
+
+/* As touch(1) does: now is what the kernel's clock says. */
+TEST_F(times, touched_file_has_the_time_of_the_kernel)
+{
+	struct stat st;
+	int seq;
+
+	ASSERT_EQ(0, futimens(self->fd, NULL));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	check_server_times(_metadata, self, &st);
+	seq = find_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1);
+	ASSERT_NE(0, seq);
+	EXPECT_EQ(0U, self->m.log->ev[seq - 1].req.flags & FATTR_MTIME_NOW) {
+		TH_LOG("the server was told to use its own clock");
+	}
+}
+
+/* Times that replies bring. */
+FIXTURE(told_times)
+{
+	struct _test_data_times t;
+};
+
+FIXTURE_VARIANT(told_times)
+{
+	const struct ask *ask;
+};
+
+FIXTURE_VARIANT_ADD(told_times, by_getattr) { &ask_getattr };
+
+FIXTURE_VARIANT_ADD(told_times, by_lookup) { &ask_lookup };
+
+FIXTURE_VARIANT_ADD(told_times, by_readdirplus) { &ask_readdirplus };
+
+FIXTURE_VARIANT_ADD(told_times, by_setattr) { &ask_setattr };
+
+FIXTURE_SETUP(told_times)
+{
+	const struct server_opts opts = {
+		.writeback_cache = true,
+		.readdirplus = true,
+		.ask_always = true,
+	};
+
+	setup_times(_metadata, &self->t, &opts, variant);
+}
+
+FIXTURE_TEARDOWN(told_times)
+{
+	mnt_teardown(_metadata, &self->t.m);
+}
+
+/* A broken kernel has the mtime of a reply, and later tells the server so. */
+TEST_F(told_times, times_of_server_are_ignored)
+{
+	struct mnt *m = &self->t.m;
+	struct stat st, later;
+	int fd = self->t.fd;
+
+	ASSERT_EQ(1, pwrite(fd, "x", 1, 0));
+	ASSERT_EQ(0, fstat(fd, &st));
+	ASSERT_EQ(0, server_set_times(m->ctl, FILE_NAME, OLD_SECONDS));
+	ASSERT_EQ(0, ask_for(m, variant->ask, FILE_NAME, fd));
+	/* Once more, as fchmod tells the server of the times first. */
+	ASSERT_EQ(0, server_set_times(m->ctl, FILE_NAME, OLD_SECONDS));
+	ASSERT_EQ(0, ask_for(m, variant->ask, FILE_NAME, fd));
+	ASSERT_EQ(0, fstat(fd, &later));
+	EXPECT_TRUE(same_time(st.st_mtim, later.st_mtim)) {
+		TH_LOG("the kernel took the mtime of the reply");
+	}
+	/* fchmod changes ctime itself. */
+	EXPECT_LT(OLD_SECONDS, later.st_ctim.tv_sec);
+	if (variant->ask != &ask_setattr)
+		EXPECT_TRUE(same_time(st.st_ctim, later.st_ctim));
+	ASSERT_EQ(1, pwrite(fd, "y", 1, 0));
+	ASSERT_EQ(0, fstat(fd, &st));
+	ASSERT_EQ(0, mnt_run(m, &call_close, (struct call_arg){ .fd = fd }));
+	check_server_times(_metadata, &self->t, &st);
+}
+
+TEST_HARNESS_MAIN
