@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Dirty inodes and dirty pages that something happens to.
+ *
+ * With the writeback cache, an inode is dirty from the first change of its times
+ * to the SETATTR that tells the server.  A sound kernel sends that while somebody
+ * who changes the file is there to wait for it: for reclaim, which may run for
+ * the server itself, no dirty inode is left.  It writes dirty pages back before
+ * the server's invalidation drops them, and in the end of it all has counted
+ * each page down again.
+ */
+
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "common.h"
+#include "ask.h"
+
+#define FILE_NAME	"file"
+
+/* Many more pages than per-CPU counters can hide. */
+#define PAGES		512
+
+/*
+ *   fd, map: "file", of which the server has all PAGES
+ */
+FIXTURE(dirty)
+{
+	struct mnt m;
+	ssize_t page;
+	ssize_t len;
+	int fd;
+	char *data;
+	char *seen;
+	char path[128];
+};
+
+FIXTURE_SETUP(dirty)
+{
+	const struct server_opts opts = { .writeback_cache = true };
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->page = sysconf(_SC_PAGESIZE);
+	self->len = PAGES * self->page;
+	put_pattern(_metadata, &self->m, FILE_NAME, self->len, &self->data,
+		    &self->seen);
+	snprintf(self->path, sizeof(self->path), "%s/" FILE_NAME, self->m.dir);
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(dirty)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+static ssize_t change(struct _test_data_dirty *self, off_t off, size_t len)
+{
+	fill_pattern(self->data + off, len, 2);
+	return mnt_run(&self->m, &call_pwrite, (struct call_arg){
+		.fd = self->fd, .buf = self->data + off, .len = len,
+		.off = off });
+}
+
+/* Promise: size-while-dirty */
+TEST_F(dirty, invalidation_writes_dirty_pages_back)
+{
+	size_t len = 4 * self->page;
+
+	ASSERT_EQ((ssize_t)len, change(self, self->page + 7, len));
+	ASSERT_EQ(0, server_inval(self->m.ctl, 2, 0, 0));
+	EXPECT_LE(1, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
+	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen,
+				self->len));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->len)) {
+		TH_LOG("dirty bytes are lost");
+	}
+	EXPECT_EQ(self->len, kernel_size(self->fd));
+	ASSERT_EQ(self->len, pread(self->fd, self->seen, self->len, 0));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->len));
+}
+
+/*
+ * In a range, what is outside stays as it was: cached and dirty.
+ *
+ * Promise: size-while-dirty
+ */
+TEST_F(dirty, invalidation_of_a_range_leaves_others_dirty)
+{
+	const struct req_match second = {
+		.opcode = FUSE_WRITE, .start = 8 * self->page,
+		.end = 9 * self->page,
+	};
+
+	ASSERT_EQ(self->page, change(self, 0, self->page));
+	ASSERT_EQ(self->page, change(self, 8 * self->page, self->page));
+	ASSERT_EQ(0, server_inval(self->m.ctl, 2, 0, self->page));
+	EXPECT_EQ(1, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
+	EXPECT_EQ(0, reqlog_find(self->m.log, &second, REQ_ARRIVED, 1));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	EXPECT_NE(0, reqlog_wait(self->m.log, &second, REQ_REPLIED, 1));
+}
+
+/* A call that makes the inode dirty has it written before it returns. */
+static void check_inode_is_written(struct __test_metadata *_metadata,
+				   struct _test_data_dirty *self,
+				   const struct call_op *op,
+				   struct call_arg arg, __u32 opcode)
+{
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_SETATTR));
+	c = mnt_call(&self->m, op, arg);
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1)) {
+		TH_LOG("%s leaves a dirty inode behind", op->name);
+	}
+	EXPECT_NE(0, find_req(&self->m, opcode, REQ_REPLIED, 1));
+	/* No fence: rename has locked the directory that it would look into. */
+	EXPECT_EQ(CALL_BLOCKED, call_wait_blocked(c));
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+}
+
+/* Promise: 5c791fe1e2a4 */
+TEST_F(dirty, fallocate_leaves_no_dirty_inode)
+{
+	check_inode_is_written(_metadata, self, &call_fallocate,
+			       (struct call_arg){
+		.fd = self->fd, .len = self->len + 1 }, FUSE_FALLOCATE);
+}
+
+/* Promise: 5c791fe1e2a4 */
+TEST_F(dirty, rename_leaves_no_dirty_inode)
+{
+	char to[160];
+
+	ASSERT_EQ(0, close(self->fd));
+	snprintf(to, sizeof(to), "%s-2", self->path);
+	check_inode_is_written(_metadata, self, &call_rename,
+			       (struct call_arg){
+		.buf = self->path, .to = to }, FUSE_RENAME);
+}
+
+static long do_drop_inodes(const struct call_arg *arg)
+{
+	(void)arg;
+	return write_file("/proc/sys/vm/drop_caches", "2");
+}
+
+static const struct call_op call_drop_inodes = {
+	"dropping inodes", SYS_write, do_drop_inodes
+};
+
+/*
+ * Changed in many ways, closed, and then dropped by reclaim: that must not send
+ * a thing which somebody would have to answer.
+ *
+ * Promise: 5c791fe1e2a4
+ */
+TEST_F(dirty, reclaim_finds_no_dirty_inode)
+{
+	int setattrs, writes;
+	struct stat st;
+	char *map;
+	int fd;
+
+	map = mmap(NULL, self->len, PROT_READ | PROT_WRITE, MAP_SHARED,
+		   self->fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(self->page, change(self, 0, self->page));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_ftruncate, (struct call_arg){
+		.fd = self->fd, .len = self->len - 5 }));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_close, (struct call_arg){
+		.fd = self->fd }));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_store, (struct call_arg){
+		.buf = "stored", .to = map + self->page, .len = 6 }));
+	ASSERT_EQ(0, munmap(map, self->len));
+	/* A change that needs no open file. */
+	ASSERT_EQ(0, truncate(self->path, 3 * self->page));
+	ASSERT_EQ(0, chmod(self->path, 0600));
+	/* RELEASE holds the inode until it is answered. */
+	ASSERT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 1));
+
+	setattrs = count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED);
+	writes = count_req(&self->m, FUSE_WRITE, REQ_ARRIVED);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_SETATTR));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_drop_inodes,
+			     (struct call_arg){ }));
+	/* The control: it is gone. */
+	EXPECT_NE(0, await_req(&self->m, FUSE_FORGET, REQ_ARRIVED, 1));
+	EXPECT_EQ(setattrs, count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED)) {
+		TH_LOG("reclaim has written an inode");
+	}
+	EXPECT_EQ(writes, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
+
+	/* And it comes back as it was. */
+	ASSERT_LE(0, server_release(self->m.ctl, 0));
+	fd = mnt_open(&self->m, FILE_NAME, O_RDONLY);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, fstat(fd, &st));
+	EXPECT_EQ(3 * self->page, st.st_size);
+	ASSERT_EQ(self->page, pread(fd, self->seen, self->page, 0));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->page));
+	ASSERT_EQ(6, pread(fd, self->seen, 6, self->page));
+	EXPECT_EQ(0, memcmp(self->seen, "stored", 6));
+}
+
+static int await_no_pages(struct mnt *m, const char *counter)
+{
+	__u64 deadline = wait_deadline();
+	long left;
+
+	do {
+		left = bdi_counter(m->minor, counter);
+		if (left <= bdi_counter_slack())
+			return 0;
+		sched_yield();
+	} while (now_usec() < deadline);
+	fprintf(stderr, "# awaited for %d s in vain: %ld pages to leave %s\n",
+		WAIT_SECONDS, left, counter);
+	return -1;
+}
+
+/*
+ * Pages that end in every way: written back, cut off, invalidated, refused by
+ * the server.  A broken kernel counts some of them for ever, and in the end has
+ * each writer wait for writeback that is not there.
+ *
+ * Promise: f7790d677853
+ */
+TEST_F(dirty, statistics_return_to_zero)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+	long before = pages_in_writeback();
+
+	if (bdi_counter(self->m.minor, "BdiWriteback:") < 0)
+		SKIP(return, "needs debugfs, of CONFIG_DEBUG_FS");
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(self->len, change(self, 0, self->len));
+	/* The control: these counters count. */
+	EXPECT_LE(PAGES - bdi_counter_slack(),
+		  bdi_counter(self->m.minor, "BdiReclaimable:"));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	EXPECT_LE(PAGES - bdi_counter_slack(),
+		  bdi_counter(self->m.minor, "BdiWriteback:"));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(0, await_pages_in_writeback(before));
+
+	ASSERT_EQ(self->len, change(self, 0, self->len));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_ftruncate, (struct call_arg){
+		.fd = self->fd }));
+	ASSERT_EQ(self->len, change(self, 0, self->len));
+	ASSERT_EQ(0, server_inval(self->m.ctl, 2, 0, 0));
+	ASSERT_EQ(0, server_fail(self->m.ctl, &writes, EIO));
+	ASSERT_EQ(self->len, change(self, 0, self->len));
+	ASSERT_EQ(-1, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }));
+	ASSERT_EQ(0, await_pages_in_writeback(before));
+	EXPECT_EQ(0, await_no_pages(&self->m, "BdiReclaimable:"));
+	EXPECT_EQ(0, await_no_pages(&self->m, "BdiWriteback:"));
+	EXPECT_EQ(before, pages_in_writeback());
+}
+
+TEST_HARNESS_MAIN
