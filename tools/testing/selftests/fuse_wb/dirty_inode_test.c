@@ -148,8 +148,14 @@ TEST_F(dirty, rename_leaves_no_dirty_inode)
 
 static long do_drop_inodes(const struct call_arg *arg)
 {
+	int i;
+
 	(void)arg;
-	return write_file("/proc/sys/vm/drop_caches", "2");
+	/* What has been used of late gets a second chance. */
+	for (i = 0; i < 3; i++)
+		if (write_file("/proc/sys/vm/drop_caches", "2"))
+			return -1;
+	return 0;
 }
 
 static const struct call_op call_drop_inodes = {
@@ -165,26 +171,25 @@ static const struct call_op call_drop_inodes = {
 TEST_F(dirty, reclaim_finds_no_dirty_inode)
 {
 	int setattrs, writes;
-	struct stat st;
+	struct stat st, old;
 	char *map;
 	int fd;
 
 	map = mmap(NULL, self->len, PROT_READ | PROT_WRITE, MAP_SHARED,
 		   self->fd, 0);
 	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, truncate(self->path, 3 * self->page));
+	ASSERT_EQ(0, chmod(self->path, 0600));
 	ASSERT_EQ(self->page, change(self, 0, self->page));
-	ASSERT_EQ(0, mnt_run(&self->m, &call_ftruncate, (struct call_arg){
-		.fd = self->fd, .len = self->len - 5 }));
 	ASSERT_EQ(0, mnt_run(&self->m, &call_close, (struct call_arg){
 		.fd = self->fd }));
+	/* Behind the last close. */
 	ASSERT_EQ(0, mnt_run(&self->m, &call_store, (struct call_arg){
 		.buf = "stored", .to = map + self->page, .len = 6 }));
 	ASSERT_EQ(0, munmap(map, self->len));
-	/* A change that needs no open file. */
-	ASSERT_EQ(0, truncate(self->path, 3 * self->page));
-	ASSERT_EQ(0, chmod(self->path, 0600));
 	/* RELEASE holds the inode until it is answered. */
 	ASSERT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 1));
+	ASSERT_EQ(0, stat(self->path, &old));
 
 	setattrs = count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED);
 	writes = count_req(&self->m, FUSE_WRITE, REQ_ARRIVED);
@@ -205,6 +210,9 @@ TEST_F(dirty, reclaim_finds_no_dirty_inode)
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, fstat(fd, &st));
 	EXPECT_EQ(3 * self->page, st.st_size);
+	EXPECT_EQ(0, memcmp(&old.st_mtim, &st.st_mtim, sizeof(st.st_mtim))) {
+		TH_LOG("its times were lost");
+	}
 	ASSERT_EQ(self->page, pread(fd, self->seen, self->page, 0));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->page));
 	ASSERT_EQ(6, pread(fd, self->seen, 6, self->page));
