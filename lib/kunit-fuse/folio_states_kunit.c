@@ -147,6 +147,8 @@ static void store_waits_for_folio_under_writeback(struct kunit *test)
 /*
  * Who has pinned a folio can make it dirty at any time, and does not wait for
  * writeback. The folio must go to the server once more, and not at once.
+ *
+ * Promise: policy-12, 8b284dc47291
  */
 static void folio_dirty_under_writeback_is_sent_after_it(struct kunit *test)
 {

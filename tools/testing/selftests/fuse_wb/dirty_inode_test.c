@@ -178,9 +178,10 @@ TEST_F(dirty, reclaim_finds_no_dirty_inode)
 	map = mmap(NULL, self->len, PROT_READ | PROT_WRITE, MAP_SHARED,
 		   self->fd, 0);
 	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(self->page, change(self, 0, self->page));
 	ASSERT_EQ(0, truncate(self->path, 3 * self->page));
 	ASSERT_EQ(0, chmod(self->path, 0600));
-	ASSERT_EQ(self->page, change(self, 0, self->page));
+	ASSERT_EQ(0, make_file_old(self->fd));
 	ASSERT_EQ(0, mnt_run(&self->m, &call_close, (struct call_arg){
 		.fd = self->fd }));
 	/* Behind the last close. */

@@ -315,8 +315,9 @@ static void use_pages(struct _test_data_mixed *self, int user)
 			_exit(1);
 		where = first_difference(model, self->buf, PAGE);
 		if (where >= 0) {
-			fprintf(stderr, "# user %d, round %d, page %d: way %d, then way %d: byte %ld\n",
-				user, round, page, way, back, where);
+			fprintf(stderr, "# user %d, round %d: way %d, then %d: byte %ld\n",
+				user, round, way, back,
+				where + page * PAGE);
 			_exit(1);
 		}
 	}
