@@ -7,6 +7,8 @@
 #ifndef _FUSE_WB_FIXTURE_H
 #define _FUSE_WB_FIXTURE_H
 
+#include <linux/vmstat.h>
+
 #include "server.h"
 
 #define FUSE_WB_FILES	4
@@ -77,6 +79,23 @@ struct fuse_wb_call {
 	struct task_struct *task;
 };
 
+/**
+ * struct fuse_wb_reclaim - what reclaim is told, and what it has to tell
+ *
+ * @kswapd: it is kswapd who reclaims
+ * @memcg: the cgroup that is full, NULL for the whole system
+ * @gfp_mask: of the allocation
+ * @folio: the folio
+ * @stat: filled in
+ */
+struct fuse_wb_reclaim {
+	bool kswapd;
+	struct mem_cgroup *memcg;
+	gfp_t gfp_mask;
+	struct folio *folio;
+	struct reclaim_stat stat;
+};
+
 /* What a folio is; a clean one is none of it. */
 #define FUSE_WB_CLEAN		0
 #define FUSE_WB_DIRTY		BIT(0)
@@ -126,6 +145,13 @@ void fuse_wb_expect_folio(struct fuse_wb *wb, struct folio *folio,
 			  unsigned int state);
 void fuse_wb_expect_counters(struct fuse_wb *wb, long dirty, long writeback);
 void fuse_wb_count_pages(struct fuse_wb *wb, struct fuse_wb_counters *now);
+long fuse_wb_node_pages(enum node_stat_item item);
+
+/* lru.c */
+struct folio *fuse_wb_first_folio(struct fuse_wb *wb, struct file *file);
+long fuse_wb_do_reclaim(struct fuse_wb_call *call);
+long fuse_wb_do_pageout(struct fuse_wb_call *call);
+long fuse_wb_do_migrate(struct fuse_wb_call *call);
 
 static inline bool fuse_wb_has_waiter(struct wait_queue_head *waitq)
 {

@@ -11,7 +11,13 @@
 
 #include "fixture.h"
 
-static long node_pages(enum node_stat_item item)
+/**
+ * fuse_wb_node_pages - read a counter of all nodes, exactly
+ * @item: the counter
+ *
+ * Return: pages.
+ */
+long fuse_wb_node_pages(enum node_stat_item item)
 {
 	long pages = global_node_page_state(item);
 #ifdef CONFIG_SMP
@@ -37,9 +43,9 @@ void fuse_wb_count_pages(struct fuse_wb *wb, struct fuse_wb_counters *now)
 	struct bdi_writeback *bdi_wb = &wb->server->sb->s_bdi->wb;
 
 	now->wb_writeback = wb_stat_sum(bdi_wb, WB_WRITEBACK);
-	now->nr_writeback = node_pages(NR_WRITEBACK);
-	now->nr_writeback_temp = node_pages(NR_WRITEBACK_TEMP);
-	now->nr_dirty = node_pages(NR_FILE_DIRTY);
+	now->nr_writeback = fuse_wb_node_pages(NR_WRITEBACK);
+	now->nr_writeback_temp = fuse_wb_node_pages(NR_WRITEBACK_TEMP);
+	now->nr_dirty = fuse_wb_node_pages(NR_FILE_DIRTY);
 }
 
 /**

@@ -8,10 +8,9 @@
  * Promise: migration
  */
 
-#include <linux/migrate.h>
+#include <linux/migrate_mode.h>
 #include <linux/pagemap.h>
 
-#include "../../mm/internal.h"
 #include "fixture.h"
 
 static const struct mode_case {
@@ -24,49 +23,6 @@ static const struct mode_case {
 };
 
 KUNIT_ARRAY_PARAM_DESC(mode, mode_cases, name);
-
-static struct folio *new_folio(struct folio *src, unsigned long private)
-{
-	return folio_alloc(GFP_HIGHUSER_MOVABLE, folio_order(src));
-}
-
-/* A call: migrate folio @data in mode @len; return how many stayed. */
-static long do_migrate(struct fuse_wb_call *call)
-{
-	struct folio *folio = call->data;
-	LIST_HEAD(folios);
-	long ret;
-
-	if (!folio_isolate_lru(folio))
-		return -EBUSY;
-	node_stat_mod_folio(folio, NR_ISOLATED_FILE, 1);
-	list_add(&folio->lru, &folios);
-	ret = migrate_pages(&folios, new_folio, NULL, 0, call->len, MR_SYSCALL,
-			    NULL);
-	if (!list_empty(&folios)) {
-		list_del(&folio->lru);
-		node_stat_mod_folio(folio, NR_ISOLATED_FILE, -1);
-		folio_putback_lru(folio);
-	}
-	lru_add_drain_all();
-
-	return ret;
-}
-
-/*
- * The folio of page 0. A reference would keep it from being moved, so the test
- * has none and must not look into it once it may have been.
- */
-static struct folio *first_folio(struct fuse_wb *wb, struct file *file)
-{
-	struct folio *folio = filemap_get_folio(file->f_mapping, 0);
-
-	KUNIT_ASSERT_FALSE(wb->test, IS_ERR(folio));
-	lru_add_drain_all();
-	folio_put(folio);
-
-	return folio;
-}
 
 /* Expect that page 0 has moved away from @old, and is in this state. */
 static void expect_moved(struct fuse_wb *wb, struct file *file,
@@ -91,7 +47,7 @@ static void folio_under_writeback_is_refused(struct kunit *test)
 	folio = fuse_wb_dirty_folio(wb, &file);
 	req = fuse_wb_hold_writeback(wb, file, folio);
 	KUNIT_EXPECT_EQ(test, 1,
-			fuse_wb_run(wb, do_migrate, folio, 0, param->mode));
+			fuse_wb_run(wb, fuse_wb_do_migrate, folio, 0, param->mode));
 	KUNIT_EXPECT_TRUE(test, folio_test_lru(folio));
 	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
@@ -111,9 +67,9 @@ static void sync_mode_waits_for_writeback_that_ends(struct kunit *test)
 	file = fuse_wb_open(wb, "file");
 	clear_bit(AS_WRITEBACK_MAY_BLOCK, &file->f_mapping->flags);
 	fuse_wb_write_page(wb, file, 0);
-	folio = first_folio(wb, file);
+	folio = fuse_wb_first_folio(wb, file);
 	req = fuse_wb_hold_writeback(wb, file, folio);
-	call = fuse_wb_start(wb, do_migrate, folio, 0, MIGRATE_SYNC);
+	call = fuse_wb_start(wb, fuse_wb_do_migrate, folio, 0, MIGRATE_SYNC);
 	fuse_wb_await_blocked(call, folio_test_waiters(folio));
 
 	fuse_wb_answer(wb->server, req, 0);
@@ -130,9 +86,9 @@ static void dirty_folio_moves_and_stays_dirty(struct kunit *test)
 
 	file = fuse_wb_open(wb, "file");
 	fuse_wb_write_page(wb, file, 0);
-	folio = first_folio(wb, file);
+	folio = fuse_wb_first_folio(wb, file);
 	KUNIT_EXPECT_EQ(test, 0,
-			fuse_wb_run(wb, do_migrate, folio, 0, param->mode));
+			fuse_wb_run(wb, fuse_wb_do_migrate, folio, 0, param->mode));
 	expect_moved(wb, file, folio, FUSE_WB_DIRTY);
 	KUNIT_EXPECT_EQ(test, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
 					    FUSE_WRITE), 0);
@@ -148,9 +104,9 @@ static void clean_folio_moves(struct kunit *test)
 	file = fuse_wb_open(wb, "file");
 	fuse_wb_write_page(wb, file, 0);
 	KUNIT_ASSERT_EQ(test, fuse_wb_fsync(wb, file), 0);
-	folio = first_folio(wb, file);
+	folio = fuse_wb_first_folio(wb, file);
 	KUNIT_EXPECT_EQ(test, 0,
-			fuse_wb_run(wb, do_migrate, folio, 0, param->mode));
+			fuse_wb_run(wb, fuse_wb_do_migrate, folio, 0, param->mode));
 	expect_moved(wb, file, folio, FUSE_WB_CLEAN);
 }
 

@@ -19,20 +19,12 @@
 #include <linux/mmzone.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
+#include <linux/swap.h>
 #include <linux/vmstat.h>
 
-#include "../../mm/internal.h"
 #include "fixture.h"
 
 enum reclaimer { GLOBAL, KSWAPD, MEMCG };
-
-/* What a call is told, and what it has to tell. */
-struct reclaim {
-	enum reclaimer who;
-	gfp_t gfp_mask;
-	struct folio *folio;
-	struct reclaim_stat stat;
-};
 
 #ifdef CONFIG_MEMCG
 static bool memcg_is_legacy(void)
@@ -62,33 +54,6 @@ static struct mem_cgroup *my_memcg(void)
 	return NULL;
 }
 #endif
-
-/* A call: have the folio of @data reclaimed; return how many pages were. */
-static long do_reclaim(struct fuse_wb_call *call)
-{
-	struct reclaim *reclaim = call->data;
-	struct folio *folio = reclaim->folio;
-	LIST_HEAD(folios);
-	long ret;
-
-	if (!folio_isolate_lru(folio))
-		return -EBUSY;
-	folio_clear_active(folio);
-	list_add(&folio->lru, &folios);
-	if (reclaim->who == KSWAPD)
-		current->flags |= PF_KSWAPD;
-	ret = kunit_shrink_folio_list(&folios,
-				      reclaim->who == MEMCG ? my_memcg() : NULL,
-				      reclaim->gfp_mask, &reclaim->stat);
-	current->flags &= ~PF_KSWAPD;
-	if (!list_empty(&folios)) {
-		list_del(&folio->lru);
-		folio_putback_lru(folio);
-	}
-	lru_add_drain_all();
-
-	return ret;
-}
 
 static const struct reclaim_case {
 	const char *name;
@@ -155,11 +120,17 @@ static struct folio *hold_folio(struct fuse_wb *wb, bool may_block, bool marked,
 	return folio;
 }
 
+static long reclaim_folio(struct fuse_wb *wb, struct fuse_wb_reclaim *reclaim)
+{
+	return fuse_wb_run(wb, fuse_wb_do_reclaim, reclaim, 0, 0);
+}
+
 static void reclaim_goes_on(struct kunit *test)
 {
 	const struct reclaim_case *param = test->param_value;
-	struct reclaim reclaim = {
-		.who = param->who,
+	struct fuse_wb_reclaim reclaim = {
+		.kswapd = param->who == KSWAPD,
+		.memcg = param->who == MEMCG ? my_memcg() : NULL,
 		.gfp_mask = param->gfp_mask,
 	};
 	struct fuse_wb *wb = test->priv;
@@ -169,7 +140,7 @@ static void reclaim_goes_on(struct kunit *test)
 		kunit_skip(test, "needs CONFIG_MEMCG");
 
 	reclaim.folio = hold_folio(wb, param->may_block, param->marked, &req);
-	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, do_reclaim, &reclaim, 0, 0), 0);
+	KUNIT_EXPECT_EQ(test, reclaim_folio(wb, &reclaim), 0);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_writeback, 1);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_immediate, 0);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_congested, param->marked);
@@ -190,8 +161,8 @@ static void forget_writeback(void *pgdat)
 /* kswapd throttles itself by this count when all it meets is under writeback. */
 static void kswapd_counts_folio_that_comes_round_again(struct kunit *test)
 {
-	struct reclaim reclaim = {
-		.who = KSWAPD,
+	struct fuse_wb_reclaim reclaim = {
+		.kswapd = true,
 		.gfp_mask = GFP_KERNEL,
 	};
 	struct fuse_wb *wb = test->priv;
@@ -203,7 +174,7 @@ static void kswapd_counts_folio_that_comes_round_again(struct kunit *test)
 	set_bit(PGDAT_WRITEBACK, &pgdat->flags);
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test, forget_writeback, pgdat));
-	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, do_reclaim, &reclaim, 0, 0), 0);
+	KUNIT_EXPECT_EQ(test, reclaim_folio(wb, &reclaim), 0);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_immediate, 1);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_writeback, 0);
 	fuse_wb_expect_folio(wb, reclaim.folio, FUSE_WB_WRITEBACK);
@@ -212,8 +183,7 @@ static void kswapd_counts_folio_that_comes_round_again(struct kunit *test)
 /* After the answer, the folio is like any other. */
 static void folio_is_reclaimed_after_writeback(struct kunit *test)
 {
-	struct reclaim reclaim = {
-		.who = GLOBAL,
+	struct fuse_wb_reclaim reclaim = {
 		.gfp_mask = GFP_KERNEL,
 	};
 	struct fuse_wb *wb = test->priv;
@@ -228,14 +198,14 @@ static void folio_is_reclaimed_after_writeback(struct kunit *test)
 	folio_clear_referenced(reclaim.folio);
 	/* Reclaim does not take what somebody refers to. */
 	folio_put(reclaim.folio);
-	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, do_reclaim, &reclaim, 0, 0), 1);
+	KUNIT_EXPECT_EQ(test, reclaim_folio(wb, &reclaim), 1);
 	KUNIT_EXPECT_TRUE(test, IS_ERR(filemap_get_folio(file->f_mapping, 0)));
 }
 
 static void legacy_memcg_waits_for_writeback_that_ends(struct kunit *test)
 {
-	struct reclaim reclaim = {
-		.who = MEMCG,
+	struct fuse_wb_reclaim reclaim = {
+		.memcg = my_memcg(),
 		.gfp_mask = GFP_KERNEL,
 	};
 	struct fuse_wb *wb = test->priv;
@@ -243,7 +213,7 @@ static void legacy_memcg_waits_for_writeback_that_ends(struct kunit *test)
 	struct fuse_req *req;
 
 	reclaim.folio = hold_folio(wb, false, true, &req);
-	call = fuse_wb_start(wb, do_reclaim, &reclaim, 0, 0);
+	call = fuse_wb_start(wb, fuse_wb_do_reclaim, &reclaim, 0, 0);
 	fuse_wb_await_blocked(call, folio_test_waiters(reclaim.folio));
 	fuse_wb_answer(wb->server, req, 0);
 	fuse_wb_join(call);
