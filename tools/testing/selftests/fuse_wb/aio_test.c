@@ -211,13 +211,6 @@ TEST_F(aio, page_read_during_aio_write_is_dropped)
 	}
 }
 
-static long do_open(const struct call_arg *arg)
-{
-	return open(arg->buf, O_RDWR | O_CLOEXEC);
-}
-
-static const struct call_op call_open = { "open", SYS_openat, do_open };
-
 /*
  * Promise: direct-parallel
  */
@@ -232,7 +225,8 @@ TEST_F(aio, caching_open_waits_for_aio_write)
 	ASSERT_TRUE(direct_under_way(&d->m, FUSE_WRITE, 1));
 	ASSERT_EQ(0, server_open_flags(d->m.ctl, 0));
 	snprintf(path, sizeof(path), "%s/file", d->m.dir);
-	o = mnt_call(&d->m, &call_open, (struct call_arg){ .buf = path });
+	o = mnt_call(&d->m, &call_open, (struct call_arg){
+		.buf = path, .flags = O_RDWR });
 	ASSERT_NE(NULL, o);
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&d->m, o));
 	ASSERT_EQ(1, server_release(d->m.ctl, 0));

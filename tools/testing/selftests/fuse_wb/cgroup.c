@@ -161,5 +161,5 @@ pid_t memcg_run(const struct memcg *cg, int (*fn)(void *arg), void *arg)
 
 	if (pid)
 		return pid;
-	_exit(cg && memcg_enter(cg, 0) ? 127 : fn(arg));
+	_exit(cg && cg->dir[0] && memcg_enter(cg, 0) ? 127 : fn(arg));
 }

@@ -53,7 +53,7 @@ long memcg_usage(const struct memcg *cg);
 
 /**
  * memcg_run() - start a process in the cgroup
- * @cg: the cgroup; NULL: in none
+ * @cg: the cgroup; NULL, or one that was not made: in none
  * @fn: what it does; its result is the exit status
  * @arg: given to @fn
  *

@@ -169,4 +169,22 @@ static inline void expect_file(struct __test_metadata *_metadata,
 	}
 }
 
+/**
+ * mnt_lacks() - for FIXTURE_SETUP(), behind mnt_setup(): skip for want of more
+ * @_metadata: the test
+ * @m: the mount, which is taken down then
+ * @missing: NULL; or what is missing, as a sentence; or "" after an error
+ *
+ * Return: true when the test is skipped and the caller has to return.
+ */
+static inline bool mnt_lacks(struct __test_metadata *_metadata, struct mnt *m,
+			     const char *missing)
+{
+	if (!missing)
+		return false;
+	mnt_teardown(_metadata, m);
+	ASSERT_NE('\0', missing[0]);
+	SKIP(return true, "%s", missing);
+}
+
 #endif

@@ -263,13 +263,6 @@ TEST_F(iomode, descriptor_without_o_direct_uses_the_cache)
 	check_parallel(_metadata, self);
 }
 
-static long do_open(const struct call_arg *arg)
-{
-	return open(arg->buf, arg->flags);
-}
-
-static const struct call_op call_open = { "open", SYS_openat, do_open };
-
 static struct call_arg open_arg(struct _test_data_iomode *self, char *path,
 				size_t size, unsigned int flags)
 {

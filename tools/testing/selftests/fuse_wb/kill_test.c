@@ -72,14 +72,6 @@ FIXTURE_TEARDOWN(killed)
 	mnt_teardown(_metadata, &self->m);
 }
 
-static long do_pause(const struct call_arg *arg)
-{
-	(void)arg;
-	return pause();
-}
-
-static const struct call_op call_pause = { "pause", SYS_pause, do_pause };
-
 /* A child makes the call and is killed in it; flags: see child_start(). */
 static void check_killed(struct __test_metadata *_metadata,
 			 struct _test_data_killed *self, unsigned long flags,

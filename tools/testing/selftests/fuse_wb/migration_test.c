@@ -23,6 +23,20 @@
 #define MAX_BLOCKS	64
 #define SPREAD		(192 << 20)
 
+/* Room for the folder of a memory block, and for the name of a file in it. */
+#define BLOCK_DIR	64
+#define BLOCK_STATE	(BLOCK_DIR + 16)
+
+/* Make page cache dirty in a block that can go, and that is not the last. */
+static void write_movable(struct __test_metadata *_metadata, int fd,
+			  const char *data)
+{
+	use_movable_node(true);
+	ASSERT_EQ(0, leave_last_block());
+	ASSERT_EQ(LEN, write(fd, data, LEN));
+	use_movable_node(false);
+}
+
 /*
  *   "file": LEN bytes under writeback
  *        |
@@ -54,10 +68,7 @@ FIXTURE_SETUP(held)
 	ASSERT_LE(0, self->fd);
 
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
-	use_movable_node(true);
-	ASSERT_EQ(0, leave_last_block());
-	ASSERT_EQ(LEN, write(self->fd, self->data, LEN));
-	use_movable_node(false);
+	write_movable(_metadata, self->fd, self->data);
 	ASSERT_EQ(0, mnt_run(&self->m, &call_sync_file_range, (struct call_arg){
 		.fd = self->fd, .flags = SYNC_FILE_RANGE_WRITE }));
 	ASSERT_EQ(0, reqlog_wait_bytes(self->m.log, &writes, REQ_ARRIVED, LEN));
@@ -78,6 +89,24 @@ static __u64 first_pfn(int fd)
 		       MAP_SHARED | MAP_POPULATE, fd, 0);
 
 	return p == MAP_FAILED ? 0 : pfn_of(p);
+}
+
+/*
+ * The block that the first page of a file is in, which can go offline, and its
+ * file "state".  Return: false when the test is skipped.
+ */
+static bool find_block(struct __test_metadata *_metadata, int fd, __u64 *pfn,
+		       char *dir, char *state)
+{
+	if (access(MEMORY, F_OK))
+		SKIP(return false, "needs CONFIG_MEMORY_HOTREMOVE");
+	*pfn = first_pfn(fd);
+	EXPECT_NE(0, (long)*pfn);
+	EXPECT_EQ(0, block_of(*pfn, dir, BLOCK_DIR));
+	if (!block_is_movable(dir))
+		SKIP(return false, "needs page cache in a movable zone: boot with kernelcore=");
+	snprintf(state, BLOCK_STATE, "%s/state", dir);
+	return true;
 }
 
 /* The node that the page at an address is on, or a negative errno. */
@@ -187,19 +216,12 @@ TEST_F(held, mbind_leaves_page_under_writeback)
  */
 TEST_F(held, offlining_ends_while_write_is_held)
 {
-	char dir[64], state[80];
+	char dir[BLOCK_DIR], state[BLOCK_STATE];
 	__u64 pfn;
 	long ret;
 
-	if (access(MEMORY, F_OK))
-		SKIP(return, "needs CONFIG_MEMORY_HOTREMOVE");
-	pfn = first_pfn(self->fd);
-	ASSERT_NE(0ULL, pfn);
-	ASSERT_EQ(0, block_of(pfn, dir, sizeof(dir)));
-	if (!block_is_movable(dir))
-		SKIP(return, "needs page cache in a movable zone: boot with kernelcore=");
-	snprintf(state, sizeof(state), "%s/state", dir);
-
+	if (!find_block(_metadata, self->fd, &pfn, dir, state))
+		return;
 	ret = mnt_tell(&self->m, state, "offline");
 	if (ret < 0) {
 		EXPECT_EQ(EBUSY, errno) {
@@ -218,6 +240,68 @@ TEST_F(held, offlining_ends_while_write_is_held)
 		}
 	}
 	EXPECT_TRUE(file_says(dir, "state", "offline"));
+	EXPECT_EQ(14, mnt_tell(&self->m, state, "online_movable"));
+}
+
+/*
+ *   "file": LEN bytes dirty, and nobody has asked for them to be written
+ */
+FIXTURE(dirty)
+{
+	struct mnt m;
+	int fd;
+	char *data;
+};
+
+FIXTURE_SETUP(dirty)
+{
+	const struct server_opts opts = { .writeback_cache = true };
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->data = malloc(LEN);
+	ASSERT_NE(NULL, self->data);
+	fill_pattern(self->data, LEN, 1);
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->fd);
+	write_movable(_metadata, self->fd, self->data);
+}
+
+FIXTURE_TEARDOWN(dirty)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+/* A dirty page is moved as it is: for that, it need not be written. */
+static void check_moved(struct __test_metadata *_metadata, struct mnt *m, int fd,
+			__u64 pfn, const char *data)
+{
+	char seen[CTL_DATA_MAX];
+
+	EXPECT_NE(pfn, first_pfn(fd)) {
+		TH_LOG("the page is where it was");
+	}
+	EXPECT_EQ(0, count_req(m, FUSE_WRITE, REQ_ARRIVED));
+	EXPECT_LE(LEN / 1024, vm_counter("/proc/meminfo", "Dirty:"));
+	ASSERT_EQ(0, mnt_run(m, &call_fsync, (struct call_arg){ .fd = fd }));
+	ASSERT_EQ(0, await_pages_in_writeback(0));
+	ASSERT_EQ(0, server_get(m->ctl, FILE_NAME, 0, seen, sizeof(seen)));
+	EXPECT_EQ(-1, first_difference(data, seen, sizeof(seen)));
+}
+
+/* Promise: writepage-migrate */
+TEST_F(dirty, offlining_moves_dirty_page)
+{
+	char dir[BLOCK_DIR], state[BLOCK_STATE];
+	__u64 pfn;
+
+	if (!find_block(_metadata, self->fd, &pfn, dir, state))
+		return;
+	EXPECT_EQ(7, mnt_tell(&self->m, state, "offline")) {
+		TH_LOG("offlining %s: %s", dir, strerror(errno));
+	}
+	EXPECT_TRUE(file_says(dir, "state", "offline"));
+	check_moved(_metadata, &self->m, self->fd, pfn, self->data);
 	EXPECT_EQ(14, mnt_tell(&self->m, state, "online_movable"));
 }
 
@@ -382,6 +466,21 @@ TEST_F(low, compaction_ends_while_write_is_held)
 		       vm_counter("/proc/vmstat", "pgmigrate_success"),
 		       vm_counter("/proc/vmstat", "pgmigrate_fail"));
 	}
+}
+
+/* Promise: writepage-migrate */
+TEST_F(low, compaction_moves_dirty_page)
+{
+	char path[] = "/proc/sys/vm/compact_memory";
+	__u64 pfn = first_pfn(self->fd), deadline = wait_deadline();
+
+	if (access(path, F_OK))
+		SKIP(return, "needs CONFIG_COMPACTION");
+	/* A round that somebody disturbs leaves a page behind for the next. */
+	do {
+		ASSERT_EQ(1, mnt_tell(&self->m, path, "1"));
+	} while (first_pfn(self->fd) == pfn && now_usec() < deadline);
+	check_moved(_metadata, &self->m, self->fd, pfn, self->data);
 }
 
 TEST_HARNESS_MAIN

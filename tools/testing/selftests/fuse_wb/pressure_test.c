@@ -1,147 +1,214 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Little free memory, without any cgroup, and a server that does not answer.
+ * More dirty pages of a file than there is memory for.
  *
- * Who allocates when memory is short reclaims, and comes across pages under
- * writeback.  A broken kernel waits for them, and with the one server all who
- * allocate.  A sound one reclaims what it can, and otherwise calls the OOM
- * killer: either way it ends.
+ * Reclaim writes back no file: it wakes the flushers and relies on them.  They
+ * write many pages at a time, in the order of the file.  A broken kernel writes
+ * the pages one by one as they come up on the LRU; or nobody writes them, and
+ * the OOM killer ends a process whose memory was only waiting to be written.
  *
- * Who wants a huge page has others moved out of its way.  A broken kernel waits
- * for those under writeback; a sound one goes on to the next.
- *
- * Promise: reclaim
+ * Who writes is not guessed from the WRITEs but told by the tracepoints of
+ * writeback and of reclaim.
  */
 
-#include <sys/mman.h>
-
-#include "cgroup.h"
 #include "common.h"
-#include "memblock.h"
-#include "memhog.h"
+#include "memcg.h"
+#include "pressure.h"
 
+#define MIB		(1024 * 1024UL)
 #define FILE_NAME	"file"
-#define DIRTY		(8 << 20)
-#define LEFT		(64UL << 20)
-#define SPREAD		(32UL << 20)
-#define HUGE		(2UL << 20)
+#define LIMIT		(16 * MIB)
+#define SIZE		(3 * LIMIT)
+
+/* Free memory of a machine without a limit; other users may leave some more. */
+#define LEAVE		(32 * MIB)
+#define ROOM		(2 * LEAVE)
+#define MACHINE_SIZE	(3 * LEAVE)
+
+/* A WRITE takes this many microseconds: the writer is faster. */
+#define DELAY		1000
+
+/* At most one WRITE in so many may be of a single page. */
+#define SHARE		8
+
+/* A WRITE has at least so many pages on average. */
+#define RUN		16
 
 /*
- *   memory:  | taken | LEFT: free |
- *            | DIRTY bytes of "file" ---- WRITEs ----> server, held
- *   who allocates: a process that wants more than there is
+ *   who dirties "file" -- more than fits --> reclaim
+ *                                               | wakes
+ *   server <------------- WRITEs ----------- flusher
  */
-FIXTURE(pressure)
-{
+struct press {
 	struct mnt m;
-	struct memhog hog;
+	struct memcg cg;
+	struct trace trace;
 	int fd;
+	size_t size;
 };
 
-FIXTURE_SETUP(pressure)
+/* size: bytes that the server has in the file from the beginning */
+static bool press_setup(struct __test_metadata *_metadata, struct press *p,
+			const void *variant, size_t size)
 {
-	const struct req_match writes = { .opcode = FUSE_WRITE };
 	const struct server_opts opts = { .writeback_cache = true };
-	char *data;
+	const struct req_match writes = { .opcode = FUSE_WRITE };
 
-	if (movable_node() < 0)
-		SKIP(return, "needs a node with a movable zone: boot with kernelcore=");
-	if (!mnt_setup(_metadata, &self->m, &opts, variant))
-		return;
-	data = malloc(DIRTY);
-	ASSERT_NE(NULL, data);
-	fill_pattern(data, DIRTY, 1);
-	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
-	use_movable_node(true);
-	ASSERT_EQ(DIRTY, write(self->fd, data, DIRTY));
-	use_movable_node(false);
-	free(data);
-	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
-	ASSERT_EQ(0, reqlog_wait_bytes(self->m.log, &writes, REQ_ARRIVED,
-				       DIRTY));
-	ASSERT_EQ(0, memhog_take(&self->hog, LEFT));
+	p->m.seconds = PRESSURE_SECONDS;
+	p->size = size;
+	if (!mnt_setup(_metadata, &p->m, &opts, variant))
+		return false;
+	/* It has its memory before that becomes scarce. */
+	ASSERT_EQ(0, server_put(p->m.ctl, FILE_NAME, size - 1, "", 1));
+	ASSERT_EQ(0, server_rule(p->m.ctl, &writes, RULE_DELAY, DELAY));
+	p->fd = mnt_open(&p->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, p->fd);
+	return !mnt_lacks(_metadata, &p->m, writers_trace(&p->trace));
 }
 
-FIXTURE_TEARDOWN(pressure)
+static void press_teardown(struct __test_metadata *_metadata, struct press *p)
 {
-	EXPECT_EQ(0, memhog_give_back(&self->hog));
-	mnt_teardown(_metadata, &self->m);
+	EXPECT_EQ(0, trace_end(&p->trace));
+	mnt_teardown(_metadata, &p->m);
 }
 
-/* The server answers, and it was this that the pages were waiting for. */
-static void check_ends(struct __test_metadata *_metadata,
-		       struct _test_data_pressure *self)
+/* Reclaim has written nothing; the others, each page of each WRITE. */
+static void check_writers(struct __test_metadata *_metadata,
+			  const struct writers *w, long pages, long room)
 {
-	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
-	ASSERT_EQ(0, memhog_give_back(&self->hog));
-	ASSERT_LE(1, server_release(self->m.ctl, 0));
-	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
-		.fd = self->fd }));
+	EXPECT_EQ(0, w->pageout_file);
+	EXPECT_EQ(0, w->others);
+	EXPECT_EQ(pages, w->flusher + w->sync);
+	EXPECT_LE(pages - room, w->flusher) {
+		TH_LOG("the data was left to fsync");
+	}
+	EXPECT_LT(0, w->woken) {
+		TH_LOG("reclaim has not asked the flusher to begin");
+	}
 }
 
-TEST_F(pressure, allocation_ends_while_writes_are_held)
+/* For people, and for scripts/pressure.sh. */
+static void tell(struct __test_metadata *_metadata, const struct press *p,
+		 const struct counters *c, const struct shapes *s)
 {
-	size_t len = 4 * LEFT;
-	long status;
+	TH_LOG("measured %s ms %lld writes %ld single %ld pages %ld scan %ld steal %ld oom %ld",
+	       p->m.test, c->usec / 1000, s->nr, s->single, s->pages,
+	       c->scan, c->steal, c->oom_kills);
+}
+
+/* @room: bytes that can be dirty at a time, and are left to fsync. */
+static void check_pressure(struct __test_metadata *_metadata, struct press *p,
+			   bool store, size_t room)
+{
+	struct dirtier d = { .fd = p->fd, .size = p->size, .store = store };
+	long page = sysconf(_SC_PAGESIZE);
+	struct counters before, after;
+	struct writers w;
+	struct shapes s;
 	pid_t pid;
 
-	use_movable_node(true);
-	pid = memcg_run(NULL, touch_memory, &len);
-	use_movable_node(false);
+	counters_read(&before);
+	pid = memcg_run(&p->cg, dirty_file, &d);
 	ASSERT_LT(0, pid);
-	status = mnt_run(&self->m, &call_waitpid, (struct call_arg){
-		.fd = pid });
-	if (status == -1)
-		process_print(stderr, pid);
-	ASSERT_NE(-1, status) {
-		TH_LOG("an allocation waits for the answer to WRITE");
-	}
-	EXPECT_TRUE(was_killed(status)) {
-		TH_LOG("there was enough memory: nothing was tested");
+	EXPECT_EQ(0, run_while_served(&p->m, &call_waitpid, (struct call_arg){
+		.fd = pid }));
+	counters_since(&after, &before);
+	EXPECT_EQ(0, after.oom_kills) {
+		TH_LOG("the OOM killer came while %ld kB were dirty and %ld kB under writeback",
+		       vm_counter("/proc/meminfo", "Dirty:"),
+		       vm_counter("/proc/meminfo", "Writeback:"));
 	}
 
-	check_ends(_metadata, self);
+	/* The rest of the data, so that all of it can be looked at. */
+	EXPECT_EQ(0, run_while_served(&p->m, &call_fsync, (struct call_arg){
+		.fd = p->fd }));
+	ASSERT_EQ(0, await_pages_in_writeback(0));
+	EXPECT_EQ(0, check_dirty_file(&p->m, FILE_NAME, p->size));
+	counters_since(&after, &before);
+	EXPECT_EQ(0, after.vmscan_write);
+	ASSERT_EQ(0, writers_count(&w, &p->trace, &p->m));
+	shapes_count(&s, p->m.log);
+	tell(_metadata, p, &after, &s);
+	TH_LOG("%ld WRITEs back; by the flusher %ld pages in %ld passes, woken %ld times; by fsync %ld",
+	       s.back, w.flusher, w.passes, w.woken, w.sync);
+	check_writers(_metadata, &w, s.pages, room / page);
+	EXPECT_LE(SHARE * s.single, s.nr);
+	EXPECT_LE(RUN * s.nr, s.pages);
+	/* The flusher goes back only to begin anew, as does fsync or munmap. */
+	EXPECT_LE(s.back, w.passes + 2);
 }
 
-/* Promise: migration */
-TEST_F(pressure, huge_pages_end_while_writes_are_held)
+FIXTURE(memcg)
 {
-	static __u64 pfn[SPREAD / 4096];
-	size_t step = SPREAD_STEP * sysconf(_SC_PAGESIZE), off;
-	char *map, *spread, more[32];
-	int i, moved = 0;
-	long before;
+	struct press p;
+};
 
-	if (!strstr(self->hog.path, "hugepages"))
-		SKIP(return, "needs huge pages, of CONFIG_HUGETLBFS");
-	map = mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ,
-		   MAP_SHARED | MAP_POPULATE, self->fd, 0);
-	ASSERT_NE(MAP_FAILED, map);
-	use_movable_node(true);
-	spread = spread_pages(SPREAD);
-	use_movable_node(false);
-	ASSERT_NE(NULL, spread);
-	pfn[0] = pfn_of(map);
-	for (off = 0, i = 1; off < SPREAD; off += step)
-		pfn[i++] = pfn_of(spread + off);
+/* store: into a mapping of the file */
+FIXTURE_VARIANT(memcg)
+{
+	bool legacy;
+	bool store;
+};
 
-	before = memhog_now(&self->hog);
-	snprintf(more, sizeof(more), "%lu", before + LEFT / HUGE);
-	EXPECT_LT(0, mnt_tell(&self->m, self->hog.path, more)) {
-		TH_LOG("who wants huge pages waits for the answer to WRITE");
-	}
-	EXPECT_LT(before, memhog_now(&self->hog));
-	/* Not so where the kernel has sent copies. */
-	if (vm_counter("/proc/vmstat", "nr_writeback") > 0)
-		EXPECT_EQ(pfn[0], pfn_of(map));
-	for (off = 0, i = 1; off < SPREAD; off += step)
-		moved += pfn[i++] != pfn_of(spread + off);
-	EXPECT_LT(0, moved) {
-		TH_LOG("nothing was in the way: nothing was tested");
-	}
-	check_ends(_metadata, self);
+FIXTURE_VARIANT_ADD(memcg, v2_write) { .legacy = false };
+FIXTURE_VARIANT_ADD(memcg, v2_store) { .store = true };
+FIXTURE_VARIANT_ADD(memcg, v1_write) { .legacy = true };
+FIXTURE_VARIANT_ADD(memcg, v1_store) { .legacy = true, .store = true };
+
+FIXTURE_SETUP(memcg)
+{
+	struct press *p = &self->p;
+
+	if (press_setup(_metadata, p, variant, SIZE) &&
+	    !use_memcg(_metadata, &p->cg, &p->m, variant->legacy, LIMIT))
+		trace_end(&p->trace);
+}
+
+FIXTURE_TEARDOWN(memcg)
+{
+	press_teardown(_metadata, &self->p);
+	remove_memcg(_metadata, &self->p.cg);
+}
+
+/* Promise: writepage-flushers, writepage-order, writepage-no-oom */
+TEST_F_TIMEOUT(memcg, dirty_data_gets_out_through_the_flusher,
+	       PRESSURE_TIMEOUT)
+{
+	check_pressure(_metadata, &self->p, variant->store, LIMIT);
+}
+
+FIXTURE(machine)
+{
+	struct press p;
+	struct hog hog;
+};
+
+FIXTURE_VARIANT(machine)
+{
+	bool store;
+};
+
+FIXTURE_VARIANT_ADD(machine, write) { .store = false };
+FIXTURE_VARIANT_ADD(machine, store) { .store = true };
+
+FIXTURE_SETUP(machine)
+{
+	if (press_setup(_metadata, &self->p, variant, MACHINE_SIZE) &&
+	    mnt_lacks(_metadata, &self->p.m, hog_start(&self->hog, LEAVE)))
+		trace_end(&self->p.trace);
+}
+
+FIXTURE_TEARDOWN(machine)
+{
+	EXPECT_EQ(0, hog_end(&self->hog));
+	press_teardown(_metadata, &self->p);
+}
+
+/* Promise: writepage-flushers, writepage-order, writepage-no-oom */
+TEST_F_TIMEOUT(machine, full_machine_writes_through_the_flusher,
+	       PRESSURE_TIMEOUT)
+{
+	check_pressure(_metadata, &self->p, variant->store, ROOM);
 }
 
 TEST_HARNESS_MAIN

@@ -152,13 +152,6 @@ TEST_F(times, fsync_sends_times_behind_writes_and_before_fsync)
 	check_server_times(_metadata, self, &st);
 }
 
-static long do_munmap(const struct call_arg *arg)
-{
-	return munmap(arg->buf, arg->len);
-}
-
-static const struct call_op call_munmap = { "munmap", SYS_munmap, do_munmap };
-
 /*
  * The last close has been: munmap is what has to see to it.  A broken kernel
  * leaves it to the flusher, which then may find no descriptor.
