@@ -3,7 +3,7 @@
 # The entry points. Each is a line that calls a script; README.md explains them.
 # Variables given on the command line reach the scripts through the environment.
 
-.PHONY: help kselftest kunit mutants promises check tree refresh mbox exec shell
+.PHONY: help kselftest kunit mutants promises pressure check tree refresh mbox exec shell
 .NOTPARALLEL:
 
 help: ## this list
@@ -23,6 +23,9 @@ mutants: ## the tests on kernels that break a promise, one line each: MUTANTS=
 
 promises: ## the tables of README.md: which tests prove what, and fail without which patch
 	@scripts/promises.py
+
+pressure: ## base against patched, when more is written than fits into memory: a table
+	@scripts/pressure.sh
 
 check: ## all that CI runs: scripts' own tests, lint, KUnit, kselftests
 	@scripts/check.sh
