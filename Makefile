@@ -3,7 +3,7 @@
 # The entry points. Each is a line that calls a script; README.md explains them.
 # Variables given on the command line reach the scripts through the environment.
 
-.PHONY: help kselftest kunit mutants promises pressure check tree refresh mbox exec shell
+.PHONY: help kselftest kunit bench mutants promises pressure check tree refresh mbox exec shell
 .NOTPARALLEL:
 
 help: ## this list
@@ -17,6 +17,9 @@ kselftest: ## the main job: fetch, apply, build, boot, run every fuse_wb test
 
 kunit: ## the KUnit suites, through the kernel's own kunit.py
 	@scripts/kunit.sh
+
+bench: ## side-by-side speed of the base and the patched kernel
+	@scripts/bench.sh
 
 mutants: ## the tests on kernels that break a promise, one line each: MUTANTS=
 	@scripts/mutants.sh $(MUTANTS)
@@ -58,6 +61,8 @@ shell: ## a shell in the guest
 #   LEAVE_OUT=         patches of the series to leave out, by file name
 #   MEM=4096 CPUS=2    the guest's memory in MiB and its processors
 #   ICOUNT=0           1: virtual time by executed instructions, one processor
+#   METER=icount       for bench: icount (QEMU), um (wall clock in UML) or host
+#   ROUNDS=3           for bench: measure so many times
 #   TIMEOUT=900        seconds that the guest may take
 #   V=0                1: print every command and the guest's console
 

@@ -201,13 +201,13 @@ elapsed()
 	printf '%d:%02d' $(($1 / 60)) $(($1 % 60))
 }
 
-# new_results WHAT: make the folder of a run, RESULTS, with the script that
-# repeats it.
+# new_results WHAT [NAME]: make the folder of a run, RESULTS, with the script
+# that repeats it.
 new_results()
 {
 	local name
 
-	RESULTS=$O/results/$(date +%Y%m%d-%H%M%S)-$ARCH-$KERNEL
+	RESULTS=$O/results/$(date +%Y%m%d-%H%M%S)-$ARCH-${2:-$KERNEL}
 	mkdir -p "$RESULTS"
 	ln -sfn "$(basename "$RESULTS")" "$O/results/latest"
 	{
@@ -215,7 +215,7 @@ new_results()
 		echo "# Repeats this run. It was made at $(git -C "$TOP" describe --always --dirty 2>/dev/null || echo 'an unknown commit')."
 		printf 'exec make -C %q %s' "$TOP" "$1"
 		for name in ARCH KERNEL KSRC O TESTS REPEAT DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS ICOUNT TIMEOUT \
-			FUSE_WB_SEED FUSE_WB_ROUNDS; do
+			FUSE_WB_SEED FUSE_WB_ROUNDS METER ROUNDS; do
 			[ -z "${!name:-}" ] || printf ' %s=%q' "$name" "${!name}"
 		done
 		echo

@@ -3,7 +3,8 @@
 #
 # deps.sh WHAT...: make sure that the programs for WHAT are there. As root,
 # install the Debian packages that are missing; else print the one command that
-# does and exit with 69. WHAT is source, kernel, guest, tests, judge or check.
+# does and exit with 69. WHAT is source, kernel, guest, tests, judge, bench or
+# check.
 
 . "$(dirname "$0")/common.sh"
 
@@ -58,6 +59,9 @@ look_for()
 		;;
 	judge)
 		need libtap-formatter-junit-perl has tap2junit
+		;;
+	bench)
+		need gnuplot-nox has gnuplot
 		;;
 	check)
 		need shellcheck has shellcheck

@@ -84,6 +84,7 @@ qemu_command()
 		command+=(-icount "shift=0,sleep=off")
 	fi
 	command+=(-cpu "$cpu")
+	[ -z "${PLUGIN:-}" ] || command+=(-plugin "$PLUGIN")
 	if [ "$MODE" = shell ]; then
 		command+=(-serial mon:stdio)
 	else
@@ -149,6 +150,7 @@ judge_guest()
 	return "$EX_MACHINERY"
 }
 
+check_variables
 find_work
 DIR=$1
 INITRD=$2

@@ -1,0 +1,205 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# bench.sh: how fast the base and the patched kernel write, side by side in one
+# run, in ROUNDS rounds that take turns. METER says what is measured with:
+#
+#	icount	instructions that QEMU executes: repeats to 0.1 %, also on a
+#		machine that is busy
+#	um	wall clock in User Mode Linux: needs a quiet machine
+#	host	wall clock on the running kernel, as root: there is only one
+#	profile	the functions that execute the instructions, of one case
+#
+# bench.sh guard: do the cases of bench/figures take as many instructions a page
+# as that file says? Only on the patched kernel, and once.
+
+. "$(dirname "$0")/common.sh"
+
+MODE=${1:-}
+METER=${METER:-icount}
+ROUNDS=${ROUNDS:-3}
+BENCH=$TOP/scripts/bench
+FIGURES=$BENCH/figures
+
+build_program()
+{
+	local flags
+
+	mkdir -p "$RESULTS/root"
+	mapfile -t flags < <(pkg-config --static --cflags --libs fuse3 | tr ' ' '\n' | sed '/^$/d')
+	gcc -O2 -g -Wall -Wextra -static -no-pie -pthread -o "$RESULTS/root/bench" \
+		"$BENCH"/*.c "${flags[@]}" || return
+	[ "$METER" != profile ] ||
+		gcc -O2 -Wall -Wextra -shared -fPIC -o "$RESULTS/plugin.so" "$TOP/scripts/profile/plugin.c"
+}
+
+# The lines of the table that TESTS leaves.
+chosen_cases()
+{
+	local name copies arguments glob
+
+	sed '/^#/d;/^$/d' "$BENCH/cases" | while read -r name copies arguments; do
+		for glob in ${TESTS:-*}; do
+			# shellcheck disable=SC2254
+			case $name in
+			$glob)
+				printf '%s %s %s\n' "$name" "$copies" "$arguments"
+				break
+				;;
+			esac
+		done
+	done
+}
+
+# What runs in the guest. Unless the kernel's own limits are wanted, nothing is
+# written back before fsync, so that both kernels do the same work.
+write_script()
+{
+	local name copies arguments bounds ticks=
+
+	[ "$ICOUNT" != 1 ] || ticks=-T
+	cat <<-END
+	vm() { [ $METER = host ] || echo "\$2" >/proc/sys/vm/\$1; }
+	lift() { vm dirty_background_ratio 80; vm dirty_ratio 90; vm dirty_writeback_centisecs 0; }
+	leave() { vm dirty_background_ratio 10; vm dirty_ratio 20; vm dirty_writeback_centisecs 500; }
+	measure() { echo "case=\$1 \$($PROGRAM \$2)" || exit; $CLEAN; }
+	END
+	chosen_cases | while read -r name copies arguments; do
+		case " $arguments" in
+		*' -l '*) echo leave ;;
+		*) echo lift ;;
+		esac
+		# Options of the server mean nothing to a directory
+		bounds=$(sed -E 's/^(-[pwl] |-t [0-9]+ )+//' <<<"$arguments")
+		printf 'measure %s "%s" || exit\n' "$name" "$ticks $arguments"
+		# A profile or the guard needs no bounds
+		case $METER$MODE in
+		profile*|*guard) continue ;;
+		esac
+		for arguments in "-d $TMPFS $bounds" "-d $TMPFS -k $copies $bounds"; do
+			printf 'measure %s "%s" || exit\n' "$name" "$ticks $arguments"
+		done
+	done
+}
+
+# round NUMBER KERNEL: the whole list on one kernel.
+round()
+{
+	local status=0 guest=$RESULTS/guest
+
+	if [ "$METER" = host ]; then
+		sh "$RESULTS/run.sh" >"$RESULTS/out.txt" || return
+	else
+		mkdir -p "$guest"
+		[ "$METER" != profile ] || export PLUGIN=$RESULTS/plugin.so,out=$RESULTS/counts.$2
+		KERNEL=$2 "$TOP/scripts/rootfs.sh" "$RESULTS/initrd" "$RESULTS/run.sh" "$RESULTS/root" &&
+		KERNEL=$2 "$TOP/scripts/guest.sh" "$guest" "$RESULTS/initrd" || status=$?
+		cp "$guest/out.txt" "$RESULTS/out.txt"
+		if [ "$status" != 0 ]; then
+			cat "$guest/err.txt"
+			return "$status"
+		fi
+	fi
+	sed "s/^/round=$1 kernel=$2 /" "$RESULTS/out.txt" >>"$RESULTS/raw.txt"
+}
+
+build_kernels()
+{
+	local kernel
+
+	prepare || return
+	for kernel in "${KERNELS[@]}"; do
+		KERNEL=$kernel "$TOP/scripts/kernel.sh" || return
+	done
+}
+
+# What became of it, for people.
+report()
+{
+	local kernel arguments=()
+
+	if [ "$METER" = profile ]; then
+		for kernel in "${KERNELS[@]}"; do
+			arguments+=("$kernel=$(KERNEL=$kernel kernel_dir)/vmlinux=$RESULTS/counts.$kernel")
+		done
+		"$TOP/scripts/profile/report.py" "$RESULTS/raw.txt" "$RESULTS/root/bench" "${arguments[@]}" |
+			tee "$RESULTS/profile.txt"
+		return
+	fi
+	[ "$MODE" != guard ] || arguments=(--figures "$FIGURES")
+	"$BENCH/report.py" "$RESULTS" --setting "METER=$METER" --setting "ROUNDS=$ROUNDS" \
+		--setting "SOURCE=$(source_name)" --setting "EXTRA_PATCHES=$EXTRA_PATCHES" \
+		--setting "LEAVE_OUT=$LEAVE_OUT" --setting "MEM=$MEM" "${arguments[@]}"
+}
+
+KERNELS=(base patched)
+PROGRAM=/bench
+TMPFS=/tmp
+CLEAN='rm -rf /tmp/bench.*'
+case $MODE in
+guard)
+	METER=icount
+	ROUNDS=1
+	KERNELS=(patched)
+	TESTS=$(sed '/^#/d;s/[[:space:]].*//' "$FIGURES")
+	;;
+'')
+	;;
+*)
+	usage_error "bench.sh '$MODE': the only word that it takes is guard"
+	;;
+esac
+case $METER in
+icount)
+	ARCH=x86_64
+	ICOUNT=1
+	;;
+profile)
+	ARCH=x86_64
+	ICOUNT=1
+	ROUNDS=1
+	TESTS=${TESTS:-seq-1m}
+	;;
+um)
+	ARCH=um
+	;;
+host)
+	KERNELS=("$(uname -r)")
+	;;
+*)
+	usage_error "METER='$METER' is not known: use METER=icount, um, host or profile"
+	;;
+esac
+check_number ROUNDS "$ROUNDS" 3
+export ARCH ICOUNT
+check_variables
+lock_build
+"$TOP/scripts/deps.sh" source kernel guest tests bench
+find_work
+new_results bench "bench-$METER"
+if [ "$METER" = host ]; then
+	[ "$(id -u)" = 0 ] || usage_error "METER=host mounts FUSE: run it as root"
+	PROGRAM=$RESULTS/root/bench
+	TMPFS=/dev/shm
+	CLEAN='rm -rf /dev/shm/bench.*'
+fi
+case $METER-$(chosen_cases | wc -l) in
+*-0) usage_error "TESTS='$TESTS' leaves no case: see scripts/bench/cases" ;;
+profile-1) ;;
+profile-*) usage_error "TESTS='$TESTS' leaves more than one case: METER=profile takes one" ;;
+esac
+
+step 1/4 "benchmark" build_program || exit "$EX_MACHINERY"
+write_script >"$RESULTS/run.sh"
+[ "$METER" = host ] || step 2/4 "kernels, $ARCH" build_kernels || exit "$EX_MACHINERY"
+for ((i = 1; i <= ROUNDS; i++)); do
+	for kernel in "${KERNELS[@]}"; do
+		step 3/4 "round $i of $ROUNDS, $kernel" round "$i" "$kernel" || exit
+	done
+done
+note "[4/4] results"
+status=0
+report || status=$?
+rm -rf "$RESULTS"/{root,guest,initrd,initrd.list,run.sh,out.txt,plugin.so}
+note "results: $RESULTS"
+exit "$status"

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the parts of the benchmark share. */
+#ifndef FUSE_WB_BENCH_H
+#define FUSE_WB_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdnoreturn.h>
+#include <sys/types.h>
+
+/**
+ * struct settings - what a measurement is made with, from the command line
+ * @dir: directory to measure instead of a FUSE mount, or NULL
+ * @block: bytes of a read or write
+ * @size: bytes of a file, or of all files where there are many
+ * @copies: so many times each block is copied besides, in user space
+ * @splice: the server splices what it is sent, instead of reading it
+ * @threads: of the server
+ * @write_through: the connection has no writeback cache
+ * @limits: leave the kernel's own limits on dirty pages in place
+ * @tsc: measure in ticks of the TSC: instructions under QEMU with -icount
+ */
+struct settings {
+	const char *dir;
+	size_t block;
+	size_t size;
+	unsigned int copies;
+	bool splice;
+	unsigned int threads;
+	bool write_through;
+	bool limits;
+	bool tsc;
+};
+
+/** die() - say what failed, with errno, and end the process */
+noreturn void die(const char *what);
+
+/**
+ * mount_server() - mount FUSE and start its server, a process of its own
+ * @set: how
+ * @dir: where
+ * @files: so many files it has room for
+ *
+ * The server keeps files "f0", "f1", ... of at most @set->size bytes in all.
+ *
+ * Return: the server's pid.
+ */
+pid_t mount_server(const struct settings *set, const char *dir,
+		   unsigned int files);
+
+/**
+ * struct job - what a workload works on
+ * @set: the settings
+ * @dir: where its files are
+ * @buf: a block to write from or read to
+ * @from: where the copies of a block are taken from, @set->copies of them
+ * @to: where they are put
+ */
+struct job {
+	const struct settings *set;
+	const char *dir;
+	char *buf;
+	char *from;
+	char *to;
+};
+
+/**
+ * struct workload - something to measure
+ * @name: on the command line and in the results
+ * @prepare: what comes before and is not measured, or NULL
+ * @run: what is measured, with its marks
+ * @files: files that the server must have room for, 0: as many as are small
+ */
+struct workload {
+	const char *name;
+	void (*prepare)(struct job *job);
+	void (*run)(struct job *job);
+	unsigned int files;
+};
+
+const struct workload *find_workload(const char *name);
+
+/** mark() - the measured part begins, only fsync is left of it, or it ends */
+enum mark { MARK_BEGIN, MARK_SYNC, MARK_END, MARKS };
+void mark(enum mark mark);
+
+/** SMALL - bytes of a file where there are many */
+#define SMALL 4096
+
+#endif
