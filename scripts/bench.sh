@@ -82,6 +82,18 @@ write_script()
 	done
 }
 
+# for_kernel KERNEL COMMAND...: the base kernel takes no patches.
+for_kernel()
+{
+	local KERNEL=$1
+
+	shift
+	case $KERNEL in
+	base) env KERNEL=base EXTRA_PATCHES='' LEAVE_OUT='' "$@" ;;
+	*) env KERNEL=patched "$@" ;;
+	esac
+}
+
 # round NUMBER KERNEL: the whole list on one kernel.
 round()
 {
@@ -92,8 +104,8 @@ round()
 	else
 		mkdir -p "$guest"
 		[ "$METER" != profile ] || export PLUGIN=$RESULTS/plugin.so,out=$RESULTS/counts.$2
-		KERNEL=$2 "$TOP/scripts/rootfs.sh" "$RESULTS/initrd" "$RESULTS/run.sh" "$RESULTS/root" &&
-		KERNEL=$2 "$TOP/scripts/guest.sh" "$guest" "$RESULTS/initrd" || status=$?
+		for_kernel "$2" "$TOP/scripts/rootfs.sh" "$RESULTS/initrd" "$RESULTS/run.sh" "$RESULTS/root" &&
+		for_kernel "$2" "$TOP/scripts/guest.sh" "$guest" "$RESULTS/initrd" || status=$?
 		cp "$guest/out.txt" "$RESULTS/out.txt"
 		if [ "$status" != 0 ]; then
 			cat "$guest/err.txt"
@@ -107,9 +119,11 @@ build_kernels()
 {
 	local kernel
 
-	prepare || return
+	"$TOP/scripts/source.sh" || return
 	for kernel in "${KERNELS[@]}"; do
-		KERNEL=$kernel "$TOP/scripts/kernel.sh" || return
+		# Leave the patched tree alone where base is the source itself
+		[ "$kernel-$ARCH" = base-x86_64 ] || for_kernel "$kernel" "$TOP/scripts/series.sh" || return
+		for_kernel "$kernel" "$TOP/scripts/kernel.sh" || return
 	done
 }
 

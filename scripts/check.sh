@@ -6,7 +6,7 @@
 
 . "$(dirname "$0")/common.sh"
 
-STEPS=13
+STEPS=14
 
 passed=0
 failed=0
@@ -94,7 +94,7 @@ prove_tests()
 
 check_variables
 lock_build
-"$TOP/scripts/deps.sh" source kernel guest tests judge check
+"$TOP/scripts/deps.sh" source kernel guest tests judge bench check
 find_work
 
 check 1 "source and series" prepare
@@ -106,12 +106,14 @@ check 6 "KUnit cases fail on a kernel whose writeback never ends" env ARCH=um \
 	"$TOP/scripts/mutants.sh" writeback-never-ends
 run 7 "KUnit, x86_64" kunit.sh ARCH=x86_64
 run 8 "kselftests, x86_64, patched" kselftest.sh ARCH=x86_64
-run 9 "kselftests, x86_64, base: exactly the listed ones fail" kselftest.sh ARCH=x86_64 \
+check 9 "no more instructions a page than scripts/bench/figures allows" \
+	"$TOP/scripts/bench.sh" guard
+run 10 "kselftests, x86_64, base: exactly the listed ones fail" kselftest.sh ARCH=x86_64 \
 	KERNEL=base EXPECT=base
-run 10 "kselftests, UML, patched" kselftest.sh ARCH=um
-check 11 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
-run 12 "kselftests, x86_64, fsync does not wait: exactly that test fails" kselftest.sh \
+run 11 "kselftests, UML, patched" kselftest.sh ARCH=um
+check 12 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
+run 13 "kselftests, x86_64, fsync does not wait: exactly that test fails" kselftest.sh \
 	ARCH=x86_64 EXTRA_PATCHES="$TOP/scripts/tests/fsync-does-not-wait.patch" \
 	EXPECT=fsync-does-not-wait
-prove_tests 13 "tests of the guest" scripts/tests/guest.t
+prove_tests 14 "tests of the guest" scripts/tests/guest.t
 end 0

@@ -104,6 +104,7 @@ check_variables()
 
 # Sets WORK, the directory of one kernel source below $O, with
 #	base/src, patched/src		the source without and with the series
+#	base-um/src			without, but for what UML needs to run here
 #	KERNEL/ARCH[-DEBUG]		a kernel that was built from it
 # The two kernels lie alike so that ccache can serve one from the other.
 find_work()
@@ -127,9 +128,19 @@ find_work()
 	mkdir -p "$WORK"
 }
 
+# The directory of the source of KERNEL. The base kernel of UML has the patches
+# of arch/um, as it does not run on every processor without.
+kernel_tree()
+{
+	case $KERNEL-$ARCH in
+	base-um) printf 'base-um' ;;
+	*) printf '%s' "$KERNEL" ;;
+	esac
+}
+
 kernel_dir()
 {
-	printf '%s/%s/%s%s' "$WORK" "$KERNEL" "$ARCH" "${DEBUG:+-$DEBUG}"
+	printf '%s/%s/%s%s' "$WORK" "$(kernel_tree)" "$ARCH" "${DEBUG:+-$DEBUG}"
 }
 
 source_name()

@@ -71,7 +71,7 @@ verify_config()
 
 check_variables
 find_work
-SRC=$WORK/$KERNEL/src
+SRC=$WORK/$(kernel_tree)/src
 OBJ=$(kernel_dir)
 configure
 verify_config

@@ -5,7 +5,8 @@
 # patches: the series without LEAVE_OUT, then EXTRA_PATCHES. Everything is tried
 # on a copy of the files concerned first, so a patch that does not apply leaves
 # the tree as it was. Only files that come out different are replaced, so that
-# the next build is as short as it can be.
+# the next build is as short as it can be. For UML's base kernel make
+# $WORK/base-um/src in the same way, with the patches of arch/um alone.
 
 . "$(dirname "$0")/common.sh"
 
@@ -48,6 +49,10 @@ wanted_patches()
 {
 	local patch
 
+	if [ "$TREE" = base-um ]; then
+		series_patches | sed -n "s#^arch/um/.*#& $TOP/&#p"
+		return
+	fi
 	series_patches | while read -r patch; do
 		left_out "$patch" || printf '%s %s\n' "$patch" "$TOP/$patch"
 	done
@@ -60,7 +65,7 @@ stage_files()
 {
 	local file name path overlay
 
-	series_overlays | while read -r overlay; do
+	[ "$TREE" != patched ] || series_overlays | while read -r overlay; do
 		overlay_files "$overlay" | while read -r file; do
 			mkdir -p "$STAGE/$(dirname "$file")"
 			cp "$TOP/$file" "$STAGE/$file"
@@ -127,10 +132,10 @@ replace()
 
 install_stage()
 {
-	local tree=$WORK/patched/src old=$WORK/patched/files file
+	local tree=$WORK/$TREE/src old=$WORK/$TREE/files file
 
-	if [ ! -e "$WORK/patched/complete" ] || [ "$WORK/base/src.complete" -nt "$WORK/patched/complete" ]; then
-		mkdir -p "$WORK/patched"
+	if [ ! -e "$WORK/$TREE/complete" ] || [ "$WORK/base/src.complete" -nt "$WORK/$TREE/complete" ]; then
+		mkdir -p "$WORK/$TREE"
 		if [ -e "$tree" ]; then
 			rsync -a --delete --link-dest="$WORK/base/src" "$WORK/base/src/" "$tree/"
 		else
@@ -139,7 +144,7 @@ install_stage()
 			mv "$tree.new" "$tree"
 		fi
 		rm -f "$old"
-		: >"$WORK/patched/complete"
+		: >"$WORK/$TREE/complete"
 	fi
 	(cd "$STAGE" && find . -type f -printf '%P\n') | sort >"$STAGE.files"
 	# First note what is about to differ: an interrupted run must be able to
@@ -164,9 +169,12 @@ find_work
 check_leave_out
 check_extra_patches
 STAGE=$WORK/stage
-rm -rf "$STAGE"
-mkdir -p "$STAGE"
-stage_files
-apply_patches
-install_stage
-rm -rf "$STAGE" "$STAGE.log"
+for TREE in patched base-um; do
+	[ "$TREE" != base-um ] || [ "$(kernel_tree)" = base-um ] || continue
+	rm -rf "$STAGE"
+	mkdir -p "$STAGE"
+	stage_files
+	apply_patches
+	install_stage
+	rm -rf "$STAGE" "$STAGE.log"
+done

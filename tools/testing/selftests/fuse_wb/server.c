@@ -436,6 +436,7 @@ pid_t server_start(const struct server_opts *opts, int dev_fd,
 	srv.io.fd = dev_fd;
 	srv.io.splice_in = opts->splice_in;
 	srv.io.splice_out = opts->splice_out;
+	srv.io.gaps = opts->gaps;
 	srv.ctl_fd = sv[1];
 	pthread_mutex_init(&srv.lock, NULL);
 	/* The guard must see the test's end, so keep no other descriptor. */

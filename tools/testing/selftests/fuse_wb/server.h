@@ -33,6 +33,7 @@ struct server;
  *		the kernel has to ask again.  Else it holds for ever
  * @splice_in: read requests by splice(2)
  * @splice_out: write replies by splice(2)
+ * @gaps: read and write with a buffer that is mapped in part: see devio.h
  * @threads: that serve requests; 0: one
  * @open_flags: FOPEN_* flags of the replies to OPEN and CREATE, until
  *		server_open_flags() of control.h says otherwise
@@ -54,6 +55,7 @@ struct server_opts {
 	bool ask_always;
 	bool splice_in;
 	bool splice_out;
+	bool gaps;
 	unsigned int threads;
 	__u32 open_flags;
 	__u64 init_flags;

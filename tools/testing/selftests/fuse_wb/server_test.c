@@ -38,6 +38,11 @@ FIXTURE_VARIANT_ADD(server, splice_threads)
 		  .splice_in = true, .splice_out = true },
 };
 
+FIXTURE_VARIANT_ADD(server, gaps_in_buffer)
+{
+	.opts = { .writeback_cache = true, .max_pages = 4, .gaps = true },
+};
+
 FIXTURE_VARIANT_ADD(server, direct_io_allow_mmap)
 {
 	.opts = { .writeback_cache = true, .max_pages = 4,
@@ -60,6 +65,25 @@ FIXTURE_SETUP(server)
 FIXTURE_TEARDOWN(server)
 {
 	mnt_teardown(_metadata, &self->m);
+}
+
+/* There and back, each byte once, however the server reads and writes. */
+TEST_F(server, bytes_are_the_same_on_both_sides)
+{
+	char *there = malloc(LEN);
+
+	ASSERT_NE(NULL, there);
+	fill_pattern(self->data, LEN, 2);
+	ASSERT_EQ(LEN, pwrite(self->fd, self->data, LEN, 0));
+	ASSERT_EQ(0, fsync(self->fd));
+	ASSERT_EQ(LEN, server_get(self->m.ctl, FILE_NAME, 0, there, LEN));
+	EXPECT_EQ(-1, first_difference(self->data, there, LEN));
+
+	/* Not the cached bytes, but those of the server */
+	ASSERT_EQ(0, posix_fadvise(self->fd, 0, 0, POSIX_FADV_DONTNEED));
+	ASSERT_EQ(LEN, pread(self->fd, self->seen, LEN, 0));
+	EXPECT_LT(0, count_req(&self->m, FUSE_READ, REQ_ARRIVED));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN));
 }
 
 TEST_F(server, max_pages_limits_each_write)
