@@ -35,9 +35,11 @@ build_program()
 
 # The lines of the table that TESTS leaves.
 chosen_cases()
-{
+(
 	local name copies arguments glob
 
+	# Globs of cases, not of files; this runs in a subshell
+	set -f
 	sed '/^#/d;/^$/d' "$BENCH/cases" | while read -r name copies arguments; do
 		for glob in ${TESTS:-*}; do
 			# shellcheck disable=SC2254
@@ -49,15 +51,16 @@ chosen_cases()
 			esac
 		done
 	done
-}
+)
 
 # What runs in the guest. Unless the kernel's own limits are wanted, nothing is
 # written back before fsync, so that both kernels do the same work.
 write_script()
 {
-	local name copies arguments bounds ticks=
+	local name copies arguments bounds options="-s 256M"
 
-	[ "$ICOUNT" != 1 ] || ticks=-T
+	# Instructions need no long runs
+	[ "$ICOUNT" != 1 ] || options="-T -s 16M"
 	cat <<-END
 	vm() { [ $METER = host ] || echo "\$2" >/proc/sys/vm/\$1; }
 	lift() { vm dirty_background_ratio 80; vm dirty_ratio 90; vm dirty_writeback_centisecs 0; }
@@ -71,13 +74,13 @@ write_script()
 		esac
 		# Options of the server mean nothing to a directory
 		bounds=$(sed -E 's/^(-[pwl] |-t [0-9]+ )+//' <<<"$arguments")
-		printf 'measure %s "%s" || exit\n' "$name" "$ticks $arguments"
+		printf 'measure %s "%s" || exit\n' "$name" "$options $arguments"
 		# A profile or the guard needs no bounds
 		case $METER$MODE in
 		profile*|*guard) continue ;;
 		esac
 		for arguments in "-d $TMPFS $bounds" "-d $TMPFS -k $copies $bounds"; do
-			printf 'measure %s "%s" || exit\n' "$name" "$ticks $arguments"
+			printf 'measure %s "%s" || exit\n' "$name" "$options $arguments"
 		done
 	done
 }

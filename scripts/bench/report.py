@@ -93,7 +93,8 @@ def print_table(cases, unit):
         last = by_kernel[kernels[-1]]
         ratio = by_kernel[kernels[0]]['fuse']['per_page'] / last['fuse']['per_page']
         row += f'{ratio:>8.3f}' if len(kernels) > 1 else f'{"":>8}'
-        row += f'{last["tmpfs"]["per_page"]:>8.0f}{last["tmpfs_and_copies"]["per_page"]:>9.0f}'
+        for bound, width in ('tmpfs', 8), ('tmpfs_and_copies', 9):
+            row += f'{last[bound]["per_page"]:>{width}.0f}' if bound in last else f'{"":>{width}}'
         print(row)
 
 
@@ -106,6 +107,7 @@ set style histogram rowstacked
 set style fill solid 0.9 border -1
 set key outside bottom center horizontal
 set grid xtics
+set datafile missing "?"
 set boxwidth 0.8 absolute
 set yrange [-0.7:{rows}-0.3] reverse
 set xrange [0:*]
@@ -128,7 +130,7 @@ def write_chart(cases, unit, results):
     data, labels = [], []
     for row, (name, by_kernel) in enumerate(cases.items()):
         first, second = (by_kernel[k]['fuse']['per_page'] for k in kernels)
-        bound = by_kernel[kernels[1]]['tmpfs_and_copies']['per_page']
+        bound = by_kernel[kernels[1]].get('tmpfs_and_copies', {}).get('per_page', '?')
         data.append(f'{row} {first} {second} {bound}')
         labels.append(f'"{name}" {row}')
     script = CHART.format(height=140 + 34 * len(data), out=os.path.join(results, 'chart.svg'),
