@@ -65,7 +65,7 @@ write_script()
 	vm() { [ $METER = host ] || echo "\$2" >/proc/sys/vm/\$1; }
 	lift() { vm dirty_background_ratio 80; vm dirty_ratio 90; vm dirty_writeback_centisecs 0; }
 	leave() { vm dirty_background_ratio 10; vm dirty_ratio 20; vm dirty_writeback_centisecs 500; }
-	measure() { echo "case=\$1 \$($PROGRAM \$2)" || exit; $CLEAN; }
+	measure() { out=\$($PROGRAM \$2) || exit; echo "case=\$1 \$out"; $CLEAN; }
 	END
 	chosen_cases | while read -r name copies arguments; do
 		case " $arguments" in
