@@ -101,4 +101,5 @@ run "length" check_length
 run "python" check_python
 run "spelling" check_spelling
 run "kernel-doc" check_kernel_doc
+run "promises" scripts/promises.py check
 exit "$status"
