@@ -436,7 +436,7 @@ static int memfs_unlink(struct memfs *fs, const char *name)
 	struct memfile *file = memfs_find(fs, name);
 
 	if (!file)
-		return ENOENT;
+		return -ENOENT;
 	file->name[0] = '/';
 	file->attr.st_nlink = 0;
 	return 0;
@@ -445,7 +445,7 @@ static int memfs_unlink(struct memfs *fs, const char *name)
 static void do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	(void)parent;
-	fuse_reply_err(req, memfs_unlink(req_memfs(req), name));
+	fuse_reply_err(req, -memfs_unlink(req_memfs(req), name));
 }
 
 static void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
@@ -462,7 +462,7 @@ static void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 		return;
 	}
 	memfs_unlink(fs, new_name);
-	strcpy(file->name, new_name);
+	snprintf(file->name, sizeof(file->name), "%s", new_name);
 	fuse_reply_err(req, 0);
 }
 

@@ -461,7 +461,8 @@ TEST_F(low, compaction_ends_while_write_is_held)
 		}
 	}
 	EXPECT_LT(0, moved) {
-		TH_LOG("compaction never meets the pages: nothing was tested; pages isolated %ld, migrated %ld, not migrated %ld",
+		TH_LOG("compaction never meets the pages: nothing was tested");
+		TH_LOG("pages isolated %ld, migrated %ld, not %ld",
 		       vm_counter("/proc/vmstat", "compact_isolated"),
 		       vm_counter("/proc/vmstat", "pgmigrate_success"),
 		       vm_counter("/proc/vmstat", "pgmigrate_fail"));

@@ -79,23 +79,27 @@ static const struct call_op call_unlink = { "unlink", SYS_unlink, do_unlink };
 
 TEST_F(name, rename_does_not_wait_for_held_write)
 {
-	check_call(_metadata, self, mnt_run(&self->m, &call_rename,
-		(struct call_arg){ .buf = self->path, .to = self->other }),
-		FUSE_RENAME);
+	struct call_arg arg = { .buf = self->path, .to = self->other };
+	long ret = mnt_run(&self->m, &call_rename, arg);
+
+	check_call(_metadata, self, ret, FUSE_RENAME);
 }
 
 TEST_F(name, unlink_does_not_wait_for_held_write)
 {
-	check_call(_metadata, self, mnt_run(&self->m, &call_unlink,
-		(struct call_arg){ .buf = self->path }), FUSE_UNLINK);
+	struct call_arg arg = { .buf = self->path };
+	long ret = mnt_run(&self->m, &call_unlink, arg);
+
+	check_call(_metadata, self, ret, FUSE_UNLINK);
 }
 
 /* Of bytes that are there: no page changes. */
 TEST_F(name, allocation_does_not_wait_for_held_write)
 {
-	check_call(_metadata, self, mnt_run(&self->m, &call_fallocate,
-		(struct call_arg){ .fd = self->fd, .len = LEN }),
-		FUSE_FALLOCATE);
+	struct call_arg arg = { .fd = self->fd, .len = LEN };
+	long ret = mnt_run(&self->m, &call_fallocate, arg);
+
+	check_call(_metadata, self, ret, FUSE_FALLOCATE);
 }
 
 TEST_HARNESS_MAIN

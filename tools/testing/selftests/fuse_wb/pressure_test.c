@@ -129,7 +129,7 @@ static void check_pressure(struct __test_metadata *_metadata, struct press *p,
 	ASSERT_EQ(0, writers_count(&w, &p->trace, &p->m));
 	shapes_count(&s, p->m.log);
 	tell(_metadata, p, &after, &s);
-	TH_LOG("%ld WRITEs back; by the flusher %ld pages in %ld passes, woken %ld times; by fsync %ld",
+	TH_LOG("%ld WRITEs back, flusher: %ld pages, %ld passes, woken %ld, fsync: %ld",
 	       s.back, w.flusher, w.passes, w.woken, w.sync);
 	check_writers(_metadata, &w, s.pages, room / page);
 	EXPECT_LE(SHARE * s.single, s.nr);
