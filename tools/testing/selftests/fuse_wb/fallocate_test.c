@@ -262,16 +262,6 @@ TEST_F(fallocate, failed_fallocate_changes_nothing)
 	check_file(_metadata, self, size);
 }
 
-/* Where there are two processors, use the one and the other. */
-static void run_on(unsigned int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu % sysconf(_SC_NPROCESSORS_ONLN), &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
 /*
  *   0               the first bytes           FSX_MAX / 2       records
  *   |--- punched, zeroed, allocated, written ---|--- appended ---->
@@ -338,7 +328,7 @@ TEST_F_TIMEOUT(beside_append, records_and_holes_are_all_there,
 	ASSERT_NE(NULL, all);
 	pid = fork();
 	ASSERT_LE(0, pid);
-	run_on(!pid);
+	run_on_cpu(!pid);
 	if (!pid)
 		_exit(records_append(self->fd, 0, nr[0]) ? 1 : 0);
 	EXPECT_EQ(0, fsx_run(&self->f, fsx_rounds(ROUNDS)));

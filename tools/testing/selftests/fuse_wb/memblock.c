@@ -10,6 +10,7 @@
 #include <linux/mempolicy.h>
 
 #include "memblock.h"
+#include "proc.h"
 
 __u64 pfn_of(void *addr)
 {
@@ -108,13 +109,17 @@ void use_movable_node(bool on)
 		syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64UL);
 }
 
-/* Use up memory until the next page is from @block, or is from another one. */
+/*
+ * Use up memory until the next page is from @block, or is from another one.  As
+ * every processor keeps free pages of its own, stay on one.
+ */
 static int use_up(const char *block, bool until)
 {
 	size_t step = 2 << 20;
 	char dir[64], *p;
 	int i;
 
+	run_on_cpu(0);
 	for (i = 0; i < 256; i++) {
 		p = mmap(NULL, step, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);

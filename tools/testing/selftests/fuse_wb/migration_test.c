@@ -477,6 +477,7 @@ TEST_F(low, compaction_moves_dirty_page)
 
 	if (access(path, F_OK))
 		SKIP(return, "needs CONFIG_COMPACTION");
+	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
 	/* A round that somebody disturbs leaves a page behind for the next. */
 	do {
 		ASSERT_EQ(1, mnt_tell(&self->m, path, "1"));

@@ -284,3 +284,12 @@ unsigned int mount_minor(const char *dir)
 	fclose(f);
 	return found;
 }
+
+void run_on_cpu(unsigned int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu % sysconf(_SC_NPROCESSORS_ONLN), &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}

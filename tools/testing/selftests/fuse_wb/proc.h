@@ -84,6 +84,9 @@ unsigned int mount_minor(const char *dir);
  */
 bool fault_holds_mmap_lock(void);
 
+/* Let the caller run on one processor; there may be fewer than that number. */
+void run_on_cpu(unsigned int cpu);
+
 /* Write a string to a file.  Return: 0, or -1 with errno set. */
 int write_file(const char *path, const char *text);
 
