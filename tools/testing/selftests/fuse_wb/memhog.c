@@ -76,11 +76,6 @@ int memhog_take(struct memhog *hog, size_t left)
 	return 0;
 }
 
-long memhog_now(const struct memhog *hog)
-{
-	return read_number(hog->path);
-}
-
 int memhog_give_back(struct memhog *hog)
 {
 	if (!hog->path[0])

@@ -30,9 +30,6 @@ struct memhog {
  */
 int memhog_take(struct memhog *hog, size_t left);
 
-/* What is in the file now; -1: nothing. */
-long memhog_now(const struct memhog *hog);
-
 /* Give it back.  Return: 0, or -1 with errno set. */
 int memhog_give_back(struct memhog *hog);
 

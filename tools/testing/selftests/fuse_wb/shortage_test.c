@@ -7,13 +7,8 @@
  * allocate.  A sound one reclaims what it can, and otherwise calls the OOM
  * killer: either way it ends.
  *
- * Who wants a huge page has others moved out of its way.  A broken kernel waits
- * for those under writeback; a sound one goes on to the next.
- *
  * Promise: reclaim
  */
-
-#include <sys/mman.h>
 
 #include "cgroup.h"
 #include "common.h"
@@ -23,8 +18,6 @@
 #define FILE_NAME	"file"
 #define DIRTY		(8 << 20)
 #define LEFT		(64UL << 20)
-#define SPREAD		(32UL << 20)
-#define HUGE		(2UL << 20)
 
 /*
  *   memory:  | taken | LEFT: free |
@@ -102,46 +95,6 @@ TEST_F(pressure, allocation_ends_while_writes_are_held)
 		TH_LOG("there was enough memory: nothing was tested");
 	}
 
-	check_ends(_metadata, self);
-}
-
-/* Promise: migration */
-TEST_F(pressure, huge_pages_end_while_writes_are_held)
-{
-	static __u64 pfn[SPREAD / 4096];
-	size_t step = SPREAD_STEP * sysconf(_SC_PAGESIZE), off;
-	char *map, *spread, more[32];
-	int i, moved = 0;
-	long before;
-
-	if (!strstr(self->hog.path, "hugepages"))
-		SKIP(return, "needs huge pages, of CONFIG_HUGETLBFS");
-	map = mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ,
-		   MAP_SHARED | MAP_POPULATE, self->fd, 0);
-	ASSERT_NE(MAP_FAILED, map);
-	use_movable_node(true);
-	spread = spread_pages(SPREAD);
-	use_movable_node(false);
-	ASSERT_NE(NULL, spread);
-	pfn[0] = pfn_of(map);
-	for (off = 0, i = 1; off < SPREAD; off += step)
-		pfn[i++] = pfn_of(spread + off);
-
-	/* More than there is room for: pages have to get out of the way. */
-	before = memhog_now(&self->hog);
-	snprintf(more, sizeof(more), "%lu", before + 4 * LEFT / HUGE);
-	EXPECT_LT(0, mnt_tell(&self->m, self->hog.path, more)) {
-		TH_LOG("who wants huge pages waits for the answer to WRITE");
-	}
-	EXPECT_LT(before, memhog_now(&self->hog));
-	/* Not so where the kernel has sent copies. */
-	if (vm_counter("/proc/vmstat", "nr_writeback") > 0)
-		EXPECT_EQ(pfn[0], pfn_of(map));
-	for (off = 0, i = 1; off < SPREAD; off += step)
-		moved += pfn[i++] != pfn_of(spread + off);
-	EXPECT_LT(0, moved) {
-		TH_LOG("nothing was in the way: nothing was tested");
-	}
 	check_ends(_metadata, self);
 }
 
