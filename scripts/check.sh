@@ -112,8 +112,7 @@ run 10 "kselftests, x86_64, base: exactly the listed ones fail" kselftest.sh ARC
 	KERNEL=base EXPECT=base
 run 11 "kselftests, UML, patched" kselftest.sh ARCH=um
 check 12 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
-run 13 "kselftests, x86_64, fsync does not wait: exactly that test fails" kselftest.sh \
-	ARCH=x86_64 EXTRA_PATCHES="$TOP/scripts/tests/fsync-does-not-wait.patch" \
-	EXPECT=fsync-does-not-wait
+check 13 "kselftests fail on a kernel whose fsync does not wait" env ARCH=x86_64 \
+	"$TOP/scripts/mutants.sh" fsync-returns-at-once
 prove_tests 14 "tests of the guest" scripts/tests/guest.t
 end 0

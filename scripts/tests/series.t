@@ -81,12 +81,16 @@ LEAVE_OUT=no-such-patch apply
 is $? 2 "LEAVE_OUT of an unknown patch is wrong usage"
 says "$SCRATCH/out" "'no-such-patch' is not a patch of the series" "and names it"
 
-EXTRA_PATCHES=$HERE/fsync-does-not-wait.patch apply
+mkdir -p "$SCRATCH/extra/"{a,b}/fs/fuse
+cp "$patched/fs/fuse/file.c" "$SCRATCH/extra/a/fs/fuse/"
+sed '$a /* put on top */' "$patched/fs/fuse/file.c" >"$SCRATCH/extra/b/fs/fuse/file.c"
+(cd "$SCRATCH/extra" && diff -u a/fs/fuse/file.c b/fs/fuse/file.c >extra.patch)
+EXTRA_PATCHES=$SCRATCH/extra/extra.patch apply
 is $? 0 "a patch can be put on top"
-grep -q filemap_fdatawrite_range "$patched/fs/fuse/file.c"
+grep -q 'put on top' "$patched/fs/fuse/file.c"
 ok $? "and is in the tree"
 apply
-grep -q 'err = filemap_fdatawrite_range(file->f_mapping, start' "$patched/fs/fuse/file.c"
+grep -q 'put on top' "$patched/fs/fuse/file.c"
 is $? 1 "and gone without it"
 EXTRA_PATCHES=$SCRATCH/missing.patch apply
 is $? 2 "EXTRA_PATCHES that cannot be read is wrong usage"
