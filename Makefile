@@ -53,7 +53,8 @@ shell: ## a shell in the guest
 #   KERNEL=patched     patched, or base: the same configuration without the series
 #   KSRC=              a kernel source tree of yours; it is only read
 #   O=build            build directory
-#   TESTS=             globs of the tests to run; for kunit: SUITE or SUITE.TEST
+#   TESTS=             globs of the tests to run, !GLOB: not to run; for kunit:
+#                      SUITE or SUITE.TEST
 #   MUTANTS=           tables or lines of scripts/tests/mutants; default: all
 #   REPEAT=1           run the suite so many times
 #   DEBUG=             kasan, lockdep, kcsan or kmemleak

@@ -45,12 +45,19 @@ def harness_names(listing):
     return names
 
 
-def chosen(program, name, glob):
-    """Does TESTS name this program, this test, or its last part?"""
+def named(program, name, globs):
+    """Does a glob name this program, this test, or its last part?"""
     last = name.rsplit('.', maxsplit=1)[-1]
-    return any(fnmatch.fnmatchcase(text, word)
-               for word in glob.split()
+    return any(fnmatch.fnmatchcase(text, glob)
+               for glob in globs
                for text in (program, name, f'{program}:{name}', last))
+
+
+def chosen(program, name, words):
+    """Does TESTS choose this test? A word that begins with ! leaves out."""
+    wanted = [word for word in words.split() if word[0] != '!']
+    left_out = [word[1:] for word in words.split() if word[0] == '!']
+    return (not wanted or named(program, name, wanted)) and not named(program, name, left_out)
 
 
 def main():
