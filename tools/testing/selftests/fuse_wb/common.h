@@ -83,7 +83,7 @@ static inline void file_setup(struct __test_metadata *_metadata, struct mnt *m,
 			      char **data, char **seen)
 {
 	*data = calloc(2, len);
-	*seen = malloc(2 * len);
+	*seen = calloc(2, len);
 	ASSERT_TRUE(*data && *seen);
 	fill_pattern(*data, len, seed);
 	ASSERT_EQ(0, server_put(m->ctl, name, 0, *data, len));
@@ -121,26 +121,6 @@ static inline void mnt_teardown(struct __test_metadata *_metadata,
 		close(STDOUT_FILENO);
 		close(STDERR_FILENO);
 	}
-}
-
-/**
- * put_pattern() - for FIXTURE_SETUP(): give the server a file of known bytes
- * @_metadata: the test
- * @m: the mount
- * @name: the file
- * @len: how long it is
- * @data: set to twice as many bytes: those of the file, then zeros
- * @seen: set to twice as many bytes to read into
- */
-static inline void put_pattern(struct __test_metadata *_metadata,
-			       struct mnt *m, const char *name, size_t len,
-			       char **data, char **seen)
-{
-	*data = calloc(2, len);
-	*seen = calloc(2, len);
-	ASSERT_TRUE(*data && *seen);
-	fill_pattern(*data, len, 1);
-	ASSERT_EQ(0, server_put(m->ctl, name, 0, *data, len));
 }
 
 /**

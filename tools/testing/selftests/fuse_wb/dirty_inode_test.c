@@ -45,8 +45,8 @@ FIXTURE_SETUP(dirty)
 		return;
 	self->page = sysconf(_SC_PAGESIZE);
 	self->len = PAGES * self->page;
-	put_pattern(_metadata, &self->m, FILE_NAME, self->len, &self->data,
-		    &self->seen);
+	file_setup(_metadata, &self->m, FILE_NAME, self->len, 1, &self->data,
+		   &self->seen);
 	snprintf(self->path, sizeof(self->path), "%s/" FILE_NAME, self->m.dir);
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, self->fd);

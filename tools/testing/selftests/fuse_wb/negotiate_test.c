@@ -55,8 +55,8 @@ static void setup_policy(struct __test_metadata *_metadata,
 		return;
 	self->page = sysconf(_SC_PAGESIZE);
 	self->len = 2 * self->page;
-	put_pattern(_metadata, &self->m, FILE_NAME, self->len, &self->data,
-		    &self->seen);
+	file_setup(_metadata, &self->m, FILE_NAME, self->len, 1, &self->data,
+		   &self->seen);
 	ASSERT_EQ(0, server_set_times(self->m.ctl, FILE_NAME, OLD_SECONDS));
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, self->fd);

@@ -68,8 +68,8 @@ static void setup_file(struct __test_metadata *_metadata,
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
 	self->len = PAGES * sysconf(_SC_PAGESIZE);
-	put_pattern(_metadata, &self->m, FILE_NAME, self->len, &self->data,
-		    &self->seen);
+	file_setup(_metadata, &self->m, FILE_NAME, self->len, 1, &self->data,
+		   &self->seen);
 	snprintf(self->path, sizeof(self->path), "%s/" FILE_NAME, self->m.dir);
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, self->fd);

@@ -44,8 +44,8 @@ FIXTURE_SETUP(partial)
 		return;
 	self->page = sysconf(_SC_PAGESIZE);
 	self->size = PAGES * self->page + TAIL;
-	put_pattern(_metadata, &self->m, FILE_NAME, self->size, &self->data,
-		    &self->seen);
+	file_setup(_metadata, &self->m, FILE_NAME, self->size, 1, &self->data,
+		   &self->seen);
 	soil_free_memory();
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, self->fd);

@@ -53,8 +53,8 @@ static void setup_file(struct __test_metadata *_metadata,
 {
 	self->page = sysconf(_SC_PAGESIZE);
 	self->len = PAGES * self->page;
-	put_pattern(_metadata, &self->m, FILE_NAME, self->len, &self->data,
-		    &self->seen);
+	file_setup(_metadata, &self->m, FILE_NAME, self->len, 1, &self->data,
+		   &self->seen);
 	soil_free_memory();
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, self->fd);

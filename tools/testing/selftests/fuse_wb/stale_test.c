@@ -89,8 +89,8 @@ FIXTURE_SETUP(stale)
 	self->page = sysconf(_SC_PAGESIZE);
 	self->old = PAGES / 2 * self->page;
 	self->size = variant->pages * self->page - 100;
-	put_pattern(_metadata, &self->m, FILE_NAME, self->old, &self->data,
-		    &self->seen);
+	file_setup(_metadata, &self->m, FILE_NAME, self->old, 1, &self->data,
+		   &self->seen);
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, self->fd);
 	self->map = mmap(NULL, PAGES * self->page, PROT_READ | PROT_WRITE,
