@@ -14,9 +14,8 @@
 
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <linux/aio_abi.h>
 
+#include "aio.h"
 #include "common.h"
 
 #define FILE_NAME	"file"
@@ -323,33 +322,6 @@ FIXTURE_TEARDOWN(hole)
 {
 	mnt_teardown(_metadata, &self->d.m);
 }
-
-/* pread(2) by io_submit(2). */
-static long do_aio_pread(const struct call_arg *arg)
-{
-	aio_context_t ctx = 0;
-	struct io_event ev = { };
-	struct iocb cb = {
-		.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = arg->fd,
-		.aio_buf = (__u64)(unsigned long)arg->buf,
-		.aio_nbytes = arg->len, .aio_offset = arg->off };
-	struct iocb *list = &cb;
-
-	if (syscall(SYS_io_setup, 1, &ctx))
-		return -1;
-	if (syscall(SYS_io_submit, ctx, 1, &list) != 1 ||
-	    syscall(SYS_io_getevents, ctx, 1, 1, &ev, NULL) != 1)
-		ev.res = -EIO;
-	syscall(SYS_io_destroy, ctx);
-	if (ev.res >= 0)
-		return ev.res;
-	errno = -ev.res;
-	return -1;
-}
-
-static const struct call_op call_aio_pread = {
-	"io_getevents", SYS_io_getevents, do_aio_pread
-};
 
 /* A direct read of @len bytes at @off gets @want bytes, and the right ones. */
 static void check_read(struct __test_metadata *_metadata,
