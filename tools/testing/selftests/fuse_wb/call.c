@@ -54,6 +54,12 @@ static long do_msync(const struct call_arg *arg)
 	return msync(arg->buf, arg->len, MS_SYNC);
 }
 
+static long do_mmap(const struct call_arg *arg)
+{
+	return mmap(NULL, arg->len, PROT_READ | PROT_WRITE, arg->flags, arg->fd,
+		    0) == MAP_FAILED ? -1 : 0;
+}
+
 static long do_munmap(const struct call_arg *arg)
 {
 	return munmap(arg->buf, arg->len);
@@ -175,6 +181,7 @@ const struct call_op call_ftruncate = {
 };
 
 const struct call_op call_msync = { "msync", SYS_msync, do_msync };
+const struct call_op call_mmap = { "mmap", SYS_mmap, do_mmap };
 const struct call_op call_munmap = { "munmap", SYS_munmap, do_munmap };
 const struct call_op call_pause = { "pause", SYS_pause, do_pause };
 const struct call_op call_open = { "open", SYS_openat, do_open };

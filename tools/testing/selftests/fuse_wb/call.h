@@ -49,6 +49,8 @@ extern const struct call_op call_fallocate;
 extern const struct call_op call_fsync;
 /* ftruncate(2) to @len */
 extern const struct call_op call_ftruncate;
+/* mmap(2) of @len bytes from the start of @fd, with @flags; it stays mapped */
+extern const struct call_op call_mmap;
 /* msync(2) of @len bytes at @buf, with MS_SYNC */
 extern const struct call_op call_msync;
 /* munmap(2) of @len bytes at @buf */

@@ -330,14 +330,6 @@ TEST_F(iomode, truncating_open_behind_parallel_write_can_be_killed)
 	check_open_killed(_metadata, self, O_TRUNC);
 }
 
-static long do_mmap(const struct call_arg *arg)
-{
-	return mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, arg->fd,
-		    0) == MAP_FAILED ? -1 : 0;
-}
-
-static const struct call_op call_mmap = { "mmap", SYS_mmap, do_mmap };
-
 /*
  * It has the mmap_lock, which the writer may need for his buffer.
  *
@@ -348,7 +340,7 @@ TEST_F(iomode, mmap_does_not_wait_for_parallel_write)
 	start_writers(_metadata, self, &call_pwrite, 1, 0);
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_mmap, (struct call_arg){
-		.fd = self->fd }));
+		.fd = self->fd, .len = PAGE, .flags = MAP_SHARED }));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 
 	/* From now on they go one by one, also before the first is done. */

@@ -175,23 +175,15 @@ TEST_F(mixed, mmap_keeps_page_of_read_under_way)
 	EXPECT_EQ(-1, first_difference(self->buf, self->data, 2 * PAGE));
 }
 
-static long do_mmap(const struct call_arg *arg)
-{
-	return mmap(NULL, BYTES, PROT_READ, arg->flags, arg->fd, 0) ==
-		MAP_FAILED ? -1 : 0;
-}
-
-static const struct call_op call_mmap = { "mmap", SYS_mmap, do_mmap };
-
 /* With the mmap_lock there is nothing to be awaited from a server. */
 TEST_F(mixed, mmap_does_not_wait_for_dirty_pages)
 {
 	memcpy(self->map, self->buf, PAGE);
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_mmap, (struct call_arg){
-		.fd = self->fd, .flags = MAP_SHARED }));
+		.fd = self->fd, .len = BYTES, .flags = MAP_SHARED }));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_mmap, (struct call_arg){
-		.fd = self->fd, .flags = MAP_PRIVATE }));
+		.fd = self->fd, .len = BYTES, .flags = MAP_PRIVATE }));
 	ASSERT_LE(0, server_release(self->m.ctl, 0));
 	EXPECT_EQ(-1, first_difference(self->buf, self->map, PAGE));
 	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
@@ -224,7 +216,7 @@ TEST_F(mixed, mmap_of_direct_io_file_shows_what_the_server_has)
 	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
 	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->buf, BYTES));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_mmap, (struct call_arg){
-		.fd = self->fd, .flags = MAP_SHARED }));
+		.fd = self->fd, .len = BYTES, .flags = MAP_SHARED }));
 	EXPECT_EQ(-1, first_difference(fresh ? self->buf : self->data,
 				       self->map, BYTES));
 }
