@@ -11,11 +11,8 @@
  * Promise: memcg
  */
 
-#include <sys/mount.h>
-#include <sys/stat.h>
-
-#include "cgroup.h"
 #include "common.h"
+#include "memcg.h"
 #include "memhog.h"
 
 #define MIB		(1024 * 1024UL)
@@ -39,7 +36,6 @@ FIXTURE(memcg)
 {
 	struct mnt m;
 	struct memcg cg;
-	char where[64];
 	int fd;
 	int clean;
 };
@@ -72,21 +68,11 @@ FIXTURE_SETUP(memcg)
 		.writeback_cache = true,
 		.open_flags = FOPEN_KEEP_CACHE,
 	};
-	const char *missing;
 	char *data;
 
-	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+	if (!mnt_setup(_metadata, &self->m, &opts, variant) ||
+	    !use_memcg(_metadata, &self->cg, &self->m, variant->legacy, LIMIT))
 		return;
-	snprintf(self->where, sizeof(self->where), "%s.cg", self->m.dir);
-	ASSERT_EQ(0, mkdir(self->where, 0700));
-	missing = memcg_make(&self->cg, self->where, variant->legacy, LIMIT);
-	if (missing) {
-		ASSERT_NE('\0', missing[0]);
-		umount2(self->where, MNT_DETACH);
-		rmdir(self->where);
-		mnt_teardown(_metadata, &self->m);
-		SKIP(return, "%s", missing);
-	}
 
 	data = calloc(1, CLEAN);
 	ASSERT_NE(NULL, data);
@@ -101,9 +87,7 @@ FIXTURE_SETUP(memcg)
 FIXTURE_TEARDOWN(memcg)
 {
 	mnt_teardown(_metadata, &self->m);
-	EXPECT_EQ(0, memcg_remove(&self->cg));
-	umount2(self->where, MNT_DETACH);
-	rmdir(self->where);
+	remove_memcg(_metadata, &self->cg);
 }
 
 struct fill {
