@@ -37,6 +37,17 @@ static void write_movable(struct __test_metadata *_metadata, int fd,
 	use_movable_node(false);
 }
 
+/* For FIXTURE_SETUP(): @data of LEN bytes, and @fd, empty, to write them to. */
+static void make_file(struct __test_metadata *_metadata, struct mnt *m,
+		      char **data, int *fd)
+{
+	*data = malloc(LEN);
+	ASSERT_NE(NULL, *data);
+	fill_pattern(*data, LEN, 1);
+	*fd = mnt_open(m, FILE_NAME, O_RDWR | O_CREAT);
+	ASSERT_LE(0, *fd);
+}
+
 /*
  *   "file": LEN bytes under writeback
  *        |
@@ -61,11 +72,7 @@ FIXTURE_SETUP(held)
 
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
-	self->data = malloc(LEN);
-	ASSERT_NE(NULL, self->data);
-	fill_pattern(self->data, LEN, 1);
-	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
-	ASSERT_LE(0, self->fd);
+	make_file(_metadata, &self->m, &self->data, &self->fd);
 
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
 	write_movable(_metadata, self->fd, self->data);
@@ -259,11 +266,7 @@ FIXTURE_SETUP(dirty)
 
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
-	self->data = malloc(LEN);
-	ASSERT_NE(NULL, self->data);
-	fill_pattern(self->data, LEN, 1);
-	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
-	ASSERT_LE(0, self->fd);
+	make_file(_metadata, &self->m, &self->data, &self->fd);
 	write_movable(_metadata, self->fd, self->data);
 }
 
@@ -375,11 +378,7 @@ FIXTURE_SETUP(low)
 		SKIP(return, "needs several blocks of movable memory: boot with kernelcore=");
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
-	self->data = malloc(LEN);
-	ASSERT_NE(NULL, self->data);
-	fill_pattern(self->data, LEN, 1);
-	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
-	ASSERT_LE(0, self->fd);
+	make_file(_metadata, &self->m, &self->data, &self->fd);
 
 	for (i = 0; i < self->blocks; i++) {
 		snprintf(path, sizeof(path), "%s/state", self->block[i]);
