@@ -136,6 +136,11 @@ def matches(pattern, test):
             fnmatch.fnmatchcase(test.name, words[-1]))
 
 
+def named(patterns, tests):
+    """Those of the tests that one of the patterns names."""
+    return [test for test in tests if any(matches(p, test) for p in patterns)]
+
+
 def names(tests):
     """Tests as a cell of a table: each program with its tests."""
     programs = collections.defaultdict(list)
@@ -156,8 +161,7 @@ def promise_tables(sections, tests, mutants):
         for key, text in promises.items():
             proofs = [test for test, keys in tests.items() if key in keys]
             killers = [f'`{mutant.name}`' for mutant in mutants
-                       if any(matches(pattern, test)
-                              for pattern in mutant.tests for test in proofs)]
+                       if named(mutant.tests, proofs)]
             yield f'| `{key}`: {text} | {names(proofs)} | {", ".join(killers)} |'
     yield ''
 
@@ -175,9 +179,8 @@ def patch_table(tests, mutants):
         names_left_out = re.sub(r'\.patch\b', '', mutant.command).split()
         left_out[tuple(sorted(place[name] for name in names_left_out))] += mutant.tests
     for patches, patterns in sorted(left_out.items()):
-        found = [test for test in tests if any(matches(p, test) for p in patterns)]
         yield (f'| {" and ".join(f"`{order[patch][0]}`" for patch in patches)} '
-               f'| {names(found)} |')
+               f'| {names(named(patterns, tests))} |')
     yield ''
 
 
@@ -201,12 +204,11 @@ def complaints(sections, tests, mutants):
         proofs = [test for test, keys in tests.items() if key in keys]
         if not proofs:
             yield f'{PROMISES}: no test says "Promise: {key}"'
-        elif not any(matches(pattern, test) for mutant in mutants
-                     for pattern in mutant.tests for test in proofs):
+        elif not any(named(mutant.tests, proofs) for mutant in mutants):
             yield f'{MUTANTS}: no mutant turns a test of the promise "{key}" red'
     for mutant in mutants:
         for pattern in mutant.tests:
-            if not any(matches(pattern, test) for test in tests):
+            if not named([pattern], tests):
                 yield f'{MUTANTS}: {mutant.name}: no test is called {pattern}'
     for key in {key for key in known if known.count(key) > 1}:
         yield f'{PROMISES}: "{key}" stands there more than once'
