@@ -213,7 +213,7 @@ elapsed()
 }
 
 # new_results WHAT [NAME]: make the folder of a run, RESULTS, with the script
-# that repeats it.
+# that repeats it. RESULTS_FILE is where a caller wants to read its name.
 new_results()
 {
 	local name
@@ -221,6 +221,7 @@ new_results()
 	RESULTS=$O/results/$(date +%Y%m%d-%H%M%S)-$ARCH-${2:-$KERNEL}
 	mkdir -p "$RESULTS"
 	ln -sfn "$(basename "$RESULTS")" "$O/results/latest"
+	[ -z "${RESULTS_FILE:-}" ] || printf '%s\n' "$RESULTS" >"$RESULTS_FILE"
 	{
 		echo '#!/bin/sh'
 		echo "# Repeats this run. It was made at $(git -C "$TOP" describe --always --dirty 2>/dev/null || echo 'an unknown commit')."
