@@ -35,8 +35,7 @@ TIMEOUT=${TIMEOUT:-900}
 export SELFTEST=tools/testing/selftests/fuse_wb
 TARBALL=/usr/src/linux-source-6.12.tar.xz
 
-# Every compiler call of a build goes through ccache where it is installed. The
-# cache stays in the build directory, like all else.
+# The cache of gcc.sh stays in the build directory, like all else.
 export CCACHE_DIR=$O/ccache CCACHE_BASEDIR=$O CCACHE_NOHASHDIR=1
 export KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=fuse_wb KBUILD_BUILD_HOST=fuse_wb
 # These belong to the make that called us, not to the kernel's.
@@ -85,6 +84,9 @@ check_variables()
 	case $ICOUNT in
 	0|1) ;;
 	*) usage_error "ICOUNT='$ICOUNT' is not known: use ICOUNT=0 or ICOUNT=1" ;;
+	esac
+	case $TOP in
+	*[[:space:]:]*) usage_error "'$TOP' has a space or a colon, which the kernel's make cannot take: move this repository" ;;
 	esac
 	case $O in
 	*[[:space:]:]*) usage_error "O='$O' has a space or a colon, which the kernel's make cannot take: choose another build directory" ;;

@@ -11,15 +11,6 @@ build()
 	kmake -C "$SRC" O="$OBJ" ARCH="$ARCH" "$@"
 }
 
-compiler()
-{
-	if command -v ccache >/dev/null; then
-		printf 'ccache gcc'
-	else
-		printf 'gcc'
-	fi
-}
-
 fragments()
 {
 	printf '%s\n' "$TOP/$SELFTEST/config" "$TOP/$SELFTEST/config.$ARCH"
@@ -77,6 +68,6 @@ configure
 verify_config
 [ "${1:-}" != config ] || exit 0
 case $ARCH in
-um) build CC="$(compiler)" all ;;
-x86_64) build CC="$(compiler)" vmlinux ;;
+um) build CC="$TOP/scripts/gcc.sh" all ;;
+x86_64) build CC="$TOP/scripts/gcc.sh" vmlinux ;;
 esac

@@ -25,11 +25,8 @@ build_kunit()
 	local arguments=(--kunitconfig=lib/kunit-fuse "--jobs=$(nproc)") line
 	local extra=lib/kunit-fuse/$ARCH.kunitconfig
 
+	arguments+=("--make_options=CC=$TOP/scripts/gcc.sh")
 	[ ! -e "$TOP/$extra" ] || arguments+=("--kunitconfig=$extra")
-
-	if command -v ccache >/dev/null; then
-		arguments+=("--make_options=CC=ccache gcc")
-	fi
 	if [ -n "$DEBUG" ]; then
 		while read -r line; do
 			arguments+=("--kconfig_add=$line")
