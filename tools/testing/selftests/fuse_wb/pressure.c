@@ -160,7 +160,7 @@ int writers_count(struct writers *w, struct trace *t, const struct mnt *m)
 	return trace_read(t, count_event, w);
 }
 
-void shapes_count(struct shapes *s, struct reqlog *log)
+void shapes_count(struct shapes *s, struct reqlog *log, __u32 begun)
 {
 	__u64 page = sysconf(_SC_PAGESIZE), end = 0;
 	const struct req_event *ev;
@@ -173,7 +173,7 @@ void shapes_count(struct shapes *s, struct reqlog *log)
 			continue;
 		s->nr++;
 		s->single += ev->req.size <= page;
-		s->back += ev->req.off < end;
+		s->back += i < begun && ev->req.off < end;
 		s->pages += (ev->req.size + page - 1) / page;
 		end = ev->req.off + ev->req.size;
 	}

@@ -93,7 +93,8 @@ int writers_count(struct writers *w, struct trace *t, const struct mnt *m);
  * struct shapes - what the WRITEs of the log look like
  * @nr: how many there were
  * @single: those of one page or less
- * @back: those that begin before the one that came before them has ended
+ * @back: those that begin before the one that came before them has ended, until
+ *	fsync begins, which goes through the file beside the flusher
  * @pages: the pages of all of them
  */
 struct shapes {
@@ -103,7 +104,8 @@ struct shapes {
 	long pages;
 };
 
-void shapes_count(struct shapes *s, struct reqlog *log);
+/* @begun: entries of the log when fsync began. */
+void shapes_count(struct shapes *s, struct reqlog *log, __u32 begun);
 
 /**
  * struct hog - memory that is used up, so that others have to make room
