@@ -8,6 +8,7 @@
  * FUSE has no ->writepage, so a mapping is made up that has one, which counts.
  */
 
+#include <kunit/static_stub.h>
 #include <linux/migrate_mode.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -16,6 +17,7 @@
 #include <linux/writeback.h>
 
 #include "../../mm/internal.h"
+#include "../../mm/swap.h"
 #include "fixture.h"
 
 /* How often the made-up mapping had to write. */
@@ -124,22 +126,34 @@ static void pageout_leaves_folio_of_a_file_alone(struct kunit *test)
 	expect_untouched(wb, file, folio);
 }
 
-/* Reclaim, with what is dirty for kswapd to find at the tail of the LRU. */
-static void check_reclaim(struct kunit *test, bool kswapd)
+/*
+ * Reclaim meets a dirty folio at the tail of the LRU. @again: it has met it
+ * before, and has found nothing better in the whole node.
+ */
+static void check_reclaim(struct kunit *test, bool kswapd, bool again)
 {
 	struct fuse_wb_reclaim reclaim = {
 		.kswapd = kswapd,
 		.gfp_mask = GFP_KERNEL,
 	};
 	struct fuse_wb *wb = test->priv;
+	unsigned long node_flags;
 	struct file *file;
+	pg_data_t *node;
 	long immediate;
 
 	reclaim.folio = dirty_folio(wb, &file, test->param_value);
 	folio_clear_referenced(reclaim.folio);
+	node = folio_pgdat(reclaim.folio);
+	node_flags = node->flags;
+	if (again) {
+		folio_set_reclaim(reclaim.folio);
+		node->flags = ~0UL;
+	}
 	immediate = fuse_wb_node_pages(NR_VMSCAN_IMMEDIATE);
 	KUNIT_EXPECT_EQ(test, 0, fuse_wb_run(wb, fuse_wb_do_reclaim, &reclaim,
 					     0, 0));
+	node->flags = node_flags;
 	/* For shrink_inactive_list(), which wakes the flushers. */
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_unqueued_dirty, 1);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_pageout, 0);
@@ -155,13 +169,19 @@ static void check_reclaim(struct kunit *test, bool kswapd)
 /* Promise: writepage-reclaim, writepage-flushers */
 static void reclaim_leaves_folio_of_a_file_to_the_flushers(struct kunit *test)
 {
-	check_reclaim(test, false);
+	check_reclaim(test, false, false);
 }
 
 /* Promise: writepage-reclaim, writepage-flushers */
 static void kswapd_leaves_folio_of_a_file_to_the_flushers(struct kunit *test)
 {
-	check_reclaim(test, true);
+	check_reclaim(test, true, false);
+}
+
+/* Promise: writepage-reclaim, writepage-flushers */
+static void kswapd_leaves_folio_that_it_meets_again(struct kunit *test)
+{
+	check_reclaim(test, true, true);
 }
 
 /* Promise: writepage-migrate */
@@ -240,6 +260,68 @@ static void pageout_asks_shmem_to_write(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, folio_test_reclaim(folio));
 }
 
+#ifdef CONFIG_SWAP
+/* The last one that swapon(2) would take. */
+#define SWAP_TYPE	(MAX_SWAPFILES - 1)
+
+/* Instead of swap_writepage(), as there is no disk to write to. */
+static int count_swap_writepage(struct page *page,
+				struct writeback_control *wbc)
+{
+	atomic_inc(&writepage_calls);
+	unlock_page(page);
+
+	return 0;
+}
+
+static void end_swap_space(void *unused)
+{
+	exit_swap_address_space(SWAP_TYPE);
+}
+
+/*
+ * Nobody but reclaim writes what is in the swap cache. There is no swap space
+ * at boot, so its mapping and a folio are made up.
+ *
+ * Promise: writepage-swap
+ */
+static void pageout_writes_swapcache(struct kunit *test)
+{
+	struct folio *folio;
+
+	KUNIT_ASSERT_EQ(test, init_swap_address_space(SWAP_TYPE, 1), 0);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, end_swap_space,
+							   NULL));
+	folio = folio_alloc(GFP_KERNEL, 0);
+	KUNIT_ASSERT_NOT_NULL(test, folio);
+	__folio_set_swapbacked(folio);
+	folio_lock(folio);
+	/* The reference of the swap cache; the other is that of reclaim. */
+	folio_get(folio);
+	folio->swap = swp_entry(SWAP_TYPE, 0);
+	folio_set_swapcache(folio);
+	folio_set_dirty(folio);
+
+	atomic_set(&writepage_calls, 0);
+	kunit_activate_static_stub(test, swap_writepage, count_swap_writepage);
+	KUNIT_EXPECT_EQ(test, kunit_pageout(folio), KUNIT_PAGEOUT_WRITTEN);
+	kunit_deactivate_static_stub(test, swap_writepage);
+	KUNIT_EXPECT_EQ(test, atomic_read(&writepage_calls), 1);
+	KUNIT_EXPECT_FALSE(test, folio_test_dirty(folio));
+	if (folio_test_locked(folio))
+		folio_unlock(folio);
+	folio_clear_swapcache(folio);
+	folio->swap.val = 0;
+	folio_put(folio);
+	folio_put(folio);
+}
+#else
+static void pageout_writes_swapcache(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_SWAP");
+}
+#endif
+
 static struct kunit_case writepage_cases[] = {
 	KUNIT_CASE(file_of_fuse_is_written_by_writepages_alone),
 	KUNIT_CASE_PARAM(pageout_leaves_folio_of_a_file_alone, mapping_gen_params),
@@ -247,9 +329,12 @@ static struct kunit_case writepage_cases[] = {
 			 mapping_gen_params),
 	KUNIT_CASE_PARAM(kswapd_leaves_folio_of_a_file_to_the_flushers,
 			 mapping_gen_params),
+	KUNIT_CASE_PARAM(kswapd_leaves_folio_that_it_meets_again,
+			 mapping_gen_params),
 	KUNIT_CASE(migration_leaves_dirty_folio_alone),
 	KUNIT_CASE(migration_moves_it_when_it_is_clean),
 	KUNIT_CASE(pageout_asks_shmem_to_write),
+	KUNIT_CASE(pageout_writes_swapcache),
 	{}
 };
 
