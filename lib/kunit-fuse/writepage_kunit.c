@@ -260,9 +260,28 @@ static void pageout_asks_shmem_to_write(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, folio_test_reclaim(folio));
 }
 
-#ifdef CONFIG_SWAP
 /* The last one that swapon(2) would take. */
 #define SWAP_TYPE	(MAX_SWAPFILES - 1)
+
+#ifdef CONFIG_SWAP
+static void end_swap_space(void *unused)
+{
+	exit_swap_address_space(SWAP_TYPE);
+}
+
+/* There is none at boot: make up the mapping of the swap cache. */
+static void make_swap_space(struct kunit *test)
+{
+	KUNIT_ASSERT_EQ(test, init_swap_address_space(SWAP_TYPE, 1), 0);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, end_swap_space,
+							   NULL));
+}
+#else
+static void make_swap_space(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_SWAP");
+}
+#endif
 
 /* Instead of swap_writepage(), as there is no disk to write to. */
 static int count_swap_writepage(struct page *page,
@@ -274,14 +293,8 @@ static int count_swap_writepage(struct page *page,
 	return 0;
 }
 
-static void end_swap_space(void *unused)
-{
-	exit_swap_address_space(SWAP_TYPE);
-}
-
 /*
- * Nobody but reclaim writes what is in the swap cache. There is no swap space
- * at boot, so its mapping and a folio are made up.
+ * Nobody but reclaim writes what is in the swap cache.
  *
  * Promise: writepage-swap
  */
@@ -289,9 +302,7 @@ static void pageout_writes_swapcache(struct kunit *test)
 {
 	struct folio *folio;
 
-	KUNIT_ASSERT_EQ(test, init_swap_address_space(SWAP_TYPE, 1), 0);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, end_swap_space,
-							   NULL));
+	make_swap_space(test);
 	folio = folio_alloc(GFP_KERNEL, 0);
 	KUNIT_ASSERT_NOT_NULL(test, folio);
 	__folio_set_swapbacked(folio);
@@ -315,12 +326,6 @@ static void pageout_writes_swapcache(struct kunit *test)
 	folio_put(folio);
 	folio_put(folio);
 }
-#else
-static void pageout_writes_swapcache(struct kunit *test)
-{
-	kunit_skip(test, "needs CONFIG_SWAP");
-}
-#endif
 
 static struct kunit_case writepage_cases[] = {
 	KUNIT_CASE(file_of_fuse_is_written_by_writepages_alone),
