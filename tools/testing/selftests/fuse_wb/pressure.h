@@ -35,8 +35,8 @@ struct dirtier {
 #define DIRTY_RUN	64
 
 /* Until the guard ends such a test, and until the harness does. */
-#define PRESSURE_SECONDS	50
-#define PRESSURE_TIMEOUT	60
+#define PRESSURE_SECONDS	110
+#define PRESSURE_TIMEOUT	120
 
 int dirty_file(void *dirtier);
 
