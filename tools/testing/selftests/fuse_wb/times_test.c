@@ -251,6 +251,41 @@ TEST_F(times, touched_file_has_the_time_of_the_kernel)
 	}
 }
 
+/*
+ * The call sends the times while a WRITE is under way, for which it does not wait.
+ * A server may carry that out behind SETATTR, and then has the time of that.  A
+ * broken kernel takes SETATTR for the last word.
+ */
+static void check_times_are_sent_again(struct __test_metadata *_metadata,
+				       struct _test_data_times *self,
+				       const struct call_op *op)
+{
+	struct mnt *m = &self->m;
+	struct stat st;
+
+	ASSERT_EQ(0, hold_req(m, FUSE_WRITE));
+	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 0));
+	ASSERT_EQ(0, start_writeback(m, self->fd));
+	ASSERT_NE(0, await_req(m, FUSE_WRITE, REQ_ARRIVED, 1));
+	EXPECT_EQ(0, mnt_run(m, op, (struct call_arg){
+		.fd = self->fd, .len = self->page }));
+	ASSERT_NE(0, await_req(m, FUSE_SETATTR, REQ_REPLIED, 1));
+	ASSERT_EQ(1, server_release(m->ctl, 0));
+	EXPECT_EQ(0, close_copy(m, self->fd));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	check_server_times(_metadata, self, &st);
+}
+
+TEST_F(times, close_sends_again_what_sync_sent_beside_a_write)
+{
+	check_times_are_sent_again(_metadata, self, &call_sync);
+}
+
+TEST_F(times, close_sends_again_what_fallocate_sent_beside_a_write)
+{
+	check_times_are_sent_again(_metadata, self, &call_fallocate);
+}
+
 /* Times that replies bring. */
 FIXTURE(told_times)
 {
