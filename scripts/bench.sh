@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # bench.sh: how fast the base and the patched kernel write, side by side in one
-# run, in ROUNDS rounds that take turns. METER says what is measured with:
+# run, in ROUNDS rounds that take turns; with KERNEL= that one alone. METER says
+# what is measured with:
 #
 #	icount	instructions that QEMU executes: repeats to 0.1 %, also on a
 #		machine that is busy
@@ -13,6 +14,7 @@
 # bench.sh guard: do the cases of bench/figures take as many instructions a page
 # as that file says? Only on the patched kernel, and once.
 
+WANTED_KERNEL=${KERNEL:-}
 . "$(dirname "$0")/common.sh"
 
 MODE=${1:-}
@@ -150,6 +152,7 @@ report()
 }
 
 KERNELS=(base patched)
+[ -z "$WANTED_KERNEL" ] || KERNELS=("$WANTED_KERNEL")
 PROGRAM=/bench
 TMPFS=/tmp
 CLEAN='rm -rf /tmp/bench.*'

@@ -19,6 +19,7 @@
  * @write_through: the connection has no writeback cache
  * @limits: leave the kernel's own limits on dirty pages in place
  * @tsc: measure in ticks of the TSC: instructions under QEMU with -icount
+ * @writes: WRITEs that the server has got, in memory shared with it
  */
 struct settings {
 	const char *dir;
@@ -30,6 +31,7 @@ struct settings {
 	bool write_through;
 	bool limits;
 	bool tsc;
+	unsigned int *writes;
 };
 
 /** die() - say what failed, with errno, and end the process */

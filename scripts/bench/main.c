@@ -35,6 +35,9 @@ static struct settings set = {
 
 static __u64 marks[MARKS];
 
+/* WRITEs before that */
+static unsigned int writes[MARKS];
+
 void die(const char *what)
 {
 	fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));
@@ -59,6 +62,7 @@ void mark(enum mark mark)
 {
 	if (mark != MARK_SYNC)
 		asm volatile(".byte 0x0f, 0x1f, 0x80, 0x77, 0x62, 0x6d, 0x6b");
+	writes[mark] = *set.writes;
 	marks[mark] = now();
 }
 
@@ -165,6 +169,8 @@ static void print_result(const struct workload *load, const char *dir)
 	       set.limits ? "default" : "lifted", set.tsc ? "ticks" : "ns",
 	       marks[MARK_SYNC] - marks[MARK_BEGIN],
 	       marks[MARK_END] - marks[MARK_SYNC]);
+	if (!set.dir)
+		printf(" writes=%u", writes[MARK_END] - writes[MARK_BEGIN]);
 	print_settings(dir);
 	printf("\n");
 	fflush(stdout);
@@ -224,6 +230,10 @@ int main(int argc, char **argv)
 	pid_t server = 0;
 	int status;
 
+	set.writes = mmap(NULL, sizeof(*set.writes), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (set.writes == MAP_FAILED)
+		die("allocating");
 	if (set.dir)
 		snprintf(dir, sizeof(dir), "%s/bench.XXXXXX", set.dir);
 	if (!mkdtemp(dir))

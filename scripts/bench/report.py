@@ -11,7 +11,7 @@ import sys
 
 PAGE = 4096
 LEAST_CHANGE = 0.02
-MEASURED = ('round', 'kernel', 'case', 'work', 'sync')
+MEASURED = ('round', 'kernel', 'case', 'work', 'sync', 'writes')
 
 
 def read_lines(path):
@@ -38,6 +38,7 @@ def summary(lines):
         'work': round(statistics.median(work), 1),
         'sync': round(statistics.median(sync), 1),
         'spread': round(spread(total), 5),
+        'writes': statistics.median(int(line.get('writes', 0)) for line in lines),
         'rounds': len(lines),
         'mb_per_s': round(PAGE * 1000 / statistics.median(total), 1),
         'settings': {k: v for k, v in lines[0].items() if k not in MEASURED},
@@ -82,9 +83,9 @@ def judge(cases, path):
 def print_table(cases, unit):
     """For people."""
     kernels = list(next(iter(cases.values())))
-    print(f'{unit} a page of 4 KiB; in brackets the spread')
+    print(f'{unit} a page of 4 KiB; in brackets the spread; and WRITE requests')
     print(f'{"":24}' + ''.join(f'{k:>18}' for k in kernels) + f'{"ratio":>8}'
-          f'{"tmpfs":>8}{"+copies":>9}')
+          f'{"tmpfs":>8}{"+copies":>9}{"WRITEs":>9}')
     for name, by_kernel in cases.items():
         row = f'{name:24}'
         for kernel in kernels:
@@ -95,6 +96,7 @@ def print_table(cases, unit):
         row += f'{ratio:>8.3f}' if len(kernels) > 1 else f'{"":>8}'
         for bound, width in ('tmpfs', 8), ('tmpfs_and_copies', 9):
             row += f'{last[bound]["per_page"]:>{width}.0f}' if bound in last else f'{"":>{width}}'
+        row += f'{last["fuse"]["writes"]:>9.0f}'
         print(row)
 
 
