@@ -62,7 +62,8 @@ shell: ## a shell in the guest
 #   LEAVE_OUT=         patches of the series to leave out, by file name
 #   MEM=4096 CPUS=2    the guest's memory in MiB and its processors
 #   ICOUNT=0           1: virtual time by executed instructions, one processor
-#   METER=icount       for bench: icount (QEMU), um (wall clock in UML) or host
+#   METER=icount       for bench: icount (QEMU), direct (direct I/O), um (wall
+#                      clock in UML), host or profile
 #   ROUNDS=3           for bench: measure so many times
 #   TIMEOUT=900        seconds that the guest may take
 #   V=0                1: print every command and the guest's console

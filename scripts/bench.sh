@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# bench.sh: how fast the base and the patched kernel write, side by side in one
+# bench.sh: how fast the base and the patched kernel are, side by side in one
 # run, in ROUNDS rounds that take turns; with KERNEL= that one alone. METER says
 # what is measured with:
 #
@@ -9,6 +9,9 @@
 #		machine that is busy
 #	um	wall clock in User Mode Linux: needs a quiet machine
 #	host	wall clock on the running kernel, as root: there is only one
+#	direct	direct I/O against a server that takes a millisecond a request and
+#		works in parallel: the guest's clock, which is virtual time at a
+#		nanosecond an instruction, and jumps when nobody runs
 #	profile	the functions that execute the instructions, of one case
 #
 # bench.sh guard: do the cases of bench/figures take as many instructions a page
@@ -42,7 +45,7 @@ chosen_cases()
 
 	# Globs of cases, not of files; this runs in a subshell
 	set -f
-	sed '/^#/d;/^$/d' "$BENCH/cases" | while read -r name copies arguments; do
+	sed '/^#/d;/^$/d' "$CASES" | while read -r name copies arguments; do
 		for glob in ${TESTS:-*}; do
 			# shellcheck disable=SC2254
 			case $name in
@@ -61,8 +64,16 @@ write_script()
 {
 	local name copies arguments bounds options="-s 256M"
 
-	# Instructions need no long runs
-	[ "$ICOUNT" != 1 ] || options="-T -s 16M"
+	case $METER in
+	direct)
+		# Requests of 128 KiB
+		options="-y 1000 -t 64 -m 128k -P"
+		;;
+	icount|profile)
+		# Instructions need no long runs
+		options="-T -s 16M"
+		;;
+	esac
 	cat <<-END
 	vm() { [ $METER = host ] || echo "\$2" >/proc/sys/vm/\$1; }
 	lift() { vm dirty_background_ratio 80; vm dirty_ratio 90; vm dirty_writeback_centisecs 0; }
@@ -78,8 +89,8 @@ write_script()
 		bounds=$(sed -E 's/^(-[pwl] |-t [0-9]+ )+//' <<<"$arguments")
 		printf 'measure %s "%s" || exit\n' "$name" "$options $arguments"
 		# A profile or the guard needs no bounds
-		case $METER$MODE in
-		profile*|*guard) continue ;;
+		case $copies$METER$MODE in
+		-*|*profile|*guard) continue ;;
 		esac
 		for arguments in "-d $TMPFS $bounds" "-d $TMPFS -k $copies $bounds"; do
 			printf 'measure %s "%s" || exit\n' "$name" "$options $arguments"
@@ -153,6 +164,7 @@ report()
 
 KERNELS=(base patched)
 [ -z "$WANTED_KERNEL" ] || KERNELS=("$WANTED_KERNEL")
+CASES=$BENCH/cases
 PROGRAM=/bench
 TMPFS=/tmp
 CLEAN='rm -rf /tmp/bench.*'
@@ -180,6 +192,11 @@ profile)
 	ROUNDS=1
 	TESTS=${TESTS:-seq-1m}
 	;;
+direct)
+	ARCH=x86_64
+	ICOUNT=1
+	CASES=$BENCH/direct
+	;;
 um)
 	ARCH=um
 	;;
@@ -187,7 +204,7 @@ host)
 	KERNELS=("$(uname -r)")
 	;;
 *)
-	usage_error "METER='$METER' is not known: use METER=icount, um, host or profile"
+	usage_error "METER='$METER' is not known: use METER=icount, direct, um, host or profile"
 	;;
 esac
 check_number ROUNDS "$ROUNDS" 3
@@ -204,7 +221,7 @@ if [ "$METER" = host ]; then
 	CLEAN='rm -rf /dev/shm/bench.*'
 fi
 case $METER-$(chosen_cases | wc -l) in
-*-0) usage_error "TESTS='$TESTS' leaves no case: see scripts/bench/cases" ;;
+*-0) usage_error "TESTS='$TESTS' leaves no case: see $CASES" ;;
 profile-1) ;;
 profile-*) usage_error "TESTS='$TESTS' leaves more than one case: METER=profile takes one" ;;
 esac

@@ -3,6 +3,7 @@
 #ifndef FUSE_WB_BENCH_H
 #define FUSE_WB_BENCH_H
 
+#include <linux/types.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdnoreturn.h>
@@ -20,6 +21,10 @@
  * @limits: leave the kernel's own limits on dirty pages in place
  * @tsc: measure in ticks of the TSC: instructions under QEMU with -icount
  * @writes: WRITEs that the server has got, in memory shared with it
+ * @at_once: so many calls or writers are under way at a time, if direct
+ * @max_write: bytes that a WRITE may carry, and a READ
+ * @open_flags: of the server's answer to OPEN
+ * @delay: microseconds that a READ or WRITE takes the server
  */
 struct settings {
 	const char *dir;
@@ -32,6 +37,10 @@ struct settings {
 	bool limits;
 	bool tsc;
 	unsigned int *writes;
+	unsigned int at_once;
+	size_t max_write;
+	__u32 open_flags;
+	unsigned int delay;
 };
 
 /** die() - say what failed, with errno, and end the process */
@@ -57,6 +66,7 @@ pid_t mount_server(const struct settings *set, const char *dir,
  * @buf: a block to write from or read to
  * @from: where the copies of a block are taken from, @set->copies of them
  * @to: where they are put
+ * @writer: which of several writers this is
  */
 struct job {
 	const struct settings *set;
@@ -64,7 +74,19 @@ struct job {
 	char *buf;
 	char *from;
 	char *to;
+	unsigned int writer;
 };
+
+/* What workloads are made of; who fails ends the process. */
+int open_file(struct job *job, unsigned int file, int flags);
+void read_all(struct job *job, int fd);
+void write_all(struct job *job, int fd);
+void write_block(struct job *job, int fd, off_t off);
+
+/* A process that does @work to @fd.  Return: for finish_process(). */
+pid_t start_process(struct job *job, void (*work)(struct job *job, int fd),
+		    int fd);
+void finish_process(pid_t pid);
 
 /**
  * struct workload - something to measure
@@ -79,6 +101,9 @@ struct workload {
 	void (*run)(struct job *job);
 	unsigned int files;
 };
+
+/* direct.c: direct reads and writes; see there */
+extern const struct workload direct_workloads[];
 
 const struct workload *find_workload(const char *name);
 

@@ -4,17 +4,23 @@
  * came out and what it was measured with, as KEY=VALUE.
  *
  *	-d DIR	files of DIR, instead of a FUSE mount of its own
+ *	-i	the server opens files with FOPEN_DIRECT_IO
  *	-k N	copy each block N times besides, in user space
  *	-l	leave the kernel's limits on dirty pages as they are
+ *	-m SIZE	bytes that a WRITE may carry, and a READ
+ *	-n N	N calls or writers at a time, for direct I/O
  *	-p	the server splices
+ *	-P	the server opens files with FOPEN_PARALLEL_DIRECT_WRITES
  *	-s SIZE	bytes of a file, or of all where there are many
  *	-t N	the server has N threads
  *	-T	measure in ticks of the TSC
  *	-w	write-through: no writeback cache
+ *	-y USEC	a READ or WRITE takes the server so long
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <linux/types.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +37,9 @@
 static struct settings set = {
 	.size = 64 << 20,
 	.threads = 1,
+	.at_once = 1,
+	.max_write = 1 << 20,
+	.open_flags = FOPEN_KEEP_CACHE,
 };
 
 static __u64 marks[MARKS];
@@ -155,7 +164,8 @@ static void print_settings(const char *dir)
 	bdi_path(dir, "max_ratio", path);
 	print_setting("max_ratio", path);
 	/* What the server asks for, and libfuse makes of it */
-	printf(" max_write=1048576 max_pages=256 max_background=64");
+	printf(" max_write=%zu max_pages=%zu max_background=64", set.max_write,
+	       set.max_write / 4096);
 }
 
 static void print_result(const struct workload *load, const char *dir)
@@ -164,6 +174,8 @@ static void print_result(const struct workload *load, const char *dir)
 	       load->name, set.block, set.size,
 	       set.dir ? "dir" : set.splice ? "splice" : "copy", set.copies,
 	       set.threads);
+	printf(" at_once=%u delay=%u open_flags=%#x", set.at_once, set.delay,
+	       set.open_flags);
 	printf(" cache=%s limits=%s unit=%s work=%llu sync=%llu",
 	       set.write_through ? "through" : "back",
 	       set.limits ? "default" : "lifted", set.tsc ? "ticks" : "ns",
@@ -181,10 +193,13 @@ static const struct workload *parse(int argc, char **argv)
 	const struct workload *load = NULL;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "d:k:lps:t:Tw")) != -1) {
+	while ((opt = getopt(argc, argv, "d:ik:lm:n:pPs:t:Twy:")) != -1) {
 		switch (opt) {
 		case 'd':
 			set.dir = optarg;
+			break;
+		case 'i':
+			set.open_flags |= FOPEN_DIRECT_IO;
 			break;
 		case 'k':
 			set.copies = number(optarg);
@@ -192,8 +207,17 @@ static const struct workload *parse(int argc, char **argv)
 		case 'l':
 			set.limits = true;
 			break;
+		case 'm':
+			set.max_write = number(optarg);
+			break;
+		case 'n':
+			set.at_once = number(optarg);
+			break;
 		case 'p':
 			set.splice = true;
+			break;
+		case 'P':
+			set.open_flags |= FOPEN_PARALLEL_DIRECT_WRITES;
 			break;
 		case 's':
 			set.size = number(optarg);
@@ -207,6 +231,9 @@ static const struct workload *parse(int argc, char **argv)
 		case 'w':
 			set.write_through = true;
 			break;
+		case 'y':
+			set.delay = number(optarg);
+			break;
 		}
 	}
 	if (argc == optind + 2) {
@@ -215,7 +242,8 @@ static const struct workload *parse(int argc, char **argv)
 	}
 	if (!load || !set.block || set.size % set.block || set.size % SMALL ||
 	    (set.size / set.block & (set.size / set.block - 1))) {
-		fputs("usage: bench [-lpTw] [-d DIR] [-k COPIES] [-s SIZE] [-t N] WORKLOAD BLOCK\n"
+		fputs("usage: bench [-ilpPTw] [-d DIR] [-k COPIES] [-m SIZE] [-n N] [-s SIZE]\n"
+		      "	[-t N] [-y USEC] WORKLOAD BLOCK\n"
 		      "SIZE is BLOCK times a power of two\n", stderr);
 		exit(2);
 	}

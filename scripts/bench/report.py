@@ -11,6 +11,8 @@ import sys
 
 PAGE = 4096
 LEAST_CHANGE = 0.02
+# So much faster than base the patched kernel has to be, in the same run.
+LEAST_RATIO = {'read-1m': 6}
 MEASURED = ('round', 'kernel', 'case', 'work', 'sync', 'writes')
 
 
@@ -25,22 +27,31 @@ def spread(values):
     return (max(values) - min(values)) / 2 / statistics.median(values)
 
 
+def unit_of(line):
+    """What figures are in, and how many bytes are behind each."""
+    if int(line['delay']):
+        return 'Nanoseconds', 'a call', int(line['block'])
+    what = 'Instructions' if line['unit'] == 'ticks' else 'Nanoseconds'
+    return what, 'a page of 4 KiB', PAGE
+
+
 def summary(lines):
-    """Median and spread of what was measured alike, a page of 4 KiB each."""
-    pages = int(lines[0]['size']) / PAGE
+    """Median and spread of what was measured alike, a page or a call each."""
+    share = unit_of(lines[0])[2]
+    parts = int(lines[0]['size']) / share
     if lines[0]['workload'] in ('two', 'mixed'):
-        pages *= 2
-    work = [int(line['work']) / pages for line in lines]
-    sync = [int(line['sync']) / pages for line in lines]
+        parts *= 2
+    work = [int(line['work']) / parts for line in lines]
+    sync = [int(line['sync']) / parts for line in lines]
     total = [a + b for a, b in zip(work, sync)]
     return {
-        'per_page': round(statistics.median(total), 1),
+        'each': round(statistics.median(total), 1),
         'work': round(statistics.median(work), 1),
         'sync': round(statistics.median(sync), 1),
         'spread': round(spread(total), 5),
         'writes': statistics.median(int(line.get('writes', 0)) for line in lines),
         'rounds': len(lines),
-        'mb_per_s': round(PAGE * 1000 / statistics.median(total), 1),
+        'mb_per_s': round(share * 1000 / statistics.median(total), 1),
         'settings': {k: v for k, v in lines[0].items() if k not in MEASURED},
     }
 
@@ -68,7 +79,7 @@ def judge(cases, path):
         figures = dict(line.split() for line in file if line.strip() and line[0] != '#')
     for name, figure in figures.items():
         (kernel,) = cases[name].values()
-        now, before = kernel['fuse']['per_page'], float(figure)
+        now, before = kernel['fuse']['each'], float(figure)
         change = now / before - 1
         print(f'{name}: {now:.0f} instructions a page, {change:+.1%} of {before:.0f}')
         if change > LEAST_CHANGE:
@@ -80,22 +91,37 @@ def judge(cases, path):
     return slower
 
 
+def ratio_of(by_kernel):
+    """How many times as fast as the first kernel the last one is."""
+    figures = [kernel['fuse']['each'] for kernel in by_kernel.values()]
+    return figures[0] / figures[-1]
+
+
+def judge_ratios(cases):
+    """Is it as much faster than base as it has to be? Returns how many are not."""
+    slow = 0
+    for name, least in LEAST_RATIO.items():
+        if name in cases and len(cases[name]) > 1 and ratio_of(cases[name]) < least:
+            slow += 1
+            print(f'fuse_wb: {name} is not {least} times as fast as on base')
+    return slow
+
+
 def print_table(cases, unit):
     """For people."""
     kernels = list(next(iter(cases.values())))
-    print(f'{unit} a page of 4 KiB; in brackets the spread; and WRITE requests')
+    print(f'{unit}; in brackets the spread; and WRITE requests')
     print(f'{"":24}' + ''.join(f'{k:>18}' for k in kernels) + f'{"ratio":>8}'
           f'{"tmpfs":>8}{"+copies":>9}{"WRITEs":>9}')
     for name, by_kernel in cases.items():
         row = f'{name:24}'
         for kernel in kernels:
             fuse = by_kernel[kernel]['fuse']
-            row += f'{fuse["per_page"]:>10.0f} ({fuse["spread"]:5.1%})'
+            row += f'{fuse["each"]:>10.0f} ({fuse["spread"]:5.1%})'
         last = by_kernel[kernels[-1]]
-        ratio = by_kernel[kernels[0]]['fuse']['per_page'] / last['fuse']['per_page']
-        row += f'{ratio:>8.3f}' if len(kernels) > 1 else f'{"":>8}'
+        row += f'{ratio_of(by_kernel):>8.3f}' if len(kernels) > 1 else f'{"":>8}'
         for bound, width in ('tmpfs', 8), ('tmpfs_and_copies', 9):
-            row += f'{last[bound]["per_page"]:>{width}.0f}' if bound in last else f'{"":>{width}}'
+            row += f'{last[bound]["each"]:>{width}.0f}' if bound in last else f'{"":>{width}}'
         row += f'{last["fuse"]["writes"]:>9.0f}'
         print(row)
 
@@ -113,7 +139,7 @@ set datafile missing "?"
 set boxwidth 0.8 absolute
 set yrange [-0.7:{rows}-0.3] reverse
 set xrange [0:*]
-set xlabel "{unit} a page of 4 KiB, less is better"
+set xlabel "{unit}, less is better"
 $d << EOD
 {data}
 EOD
@@ -131,8 +157,8 @@ def write_chart(cases, unit, results):
         return
     data, labels = [], []
     for row, (name, by_kernel) in enumerate(cases.items()):
-        first, second = (by_kernel[k]['fuse']['per_page'] for k in kernels)
-        bound = by_kernel[kernels[1]].get('tmpfs_and_copies', {}).get('per_page', '?')
+        first, second = (by_kernel[k]['fuse']['each'] for k in kernels)
+        bound = by_kernel[kernels[1]].get('tmpfs_and_copies', {}).get('each', '?')
         data.append(f'{row} {first} {second} {bound}')
         labels.append(f'"{name}" {row}')
     script = CHART.format(height=140 + 34 * len(data), out=os.path.join(results, 'chart.svg'),
@@ -152,16 +178,18 @@ def main():
     lines = read_lines(os.path.join(args.results, 'raw.txt'))
     if not lines:
         sys.exit('report.py: nothing was measured')
-    unit = 'Instructions' if lines[0]['unit'] == 'ticks' else 'Nanoseconds'
+    unit = ' '.join(unit_of(lines[0])[:2])
     cases = collect(lines)
     with open(os.path.join(args.results, 'results.json'), 'w', encoding='utf-8') as file:
         json.dump({'settings': dict(s.split('=', 1) for s in args.setting),
-                   'unit': unit.lower() + ' a page', 'cases': cases}, file, indent=1)
+                   'unit': unit, 'cases': cases}, file, indent=1)
         file.write('\n')
     if args.figures:
         sys.exit(judge(cases, args.figures) > 0)
     print_table(cases, unit)
-    write_chart(cases, unit, args.results)
+    if not int(lines[0]['delay']):
+        write_chart(cases, unit, args.results)
+    sys.exit(judge_ratios(cases) > 0)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 #include "bench.h"
 
@@ -83,6 +85,7 @@ static void do_init(void *data, struct fuse_conn_info *conn)
 		conn->want |= FUSE_CAP_SPLICE_READ;
 	if (!store.set->write_through)
 		conn->want |= FUSE_CAP_WRITEBACK_CACHE;
+	conn->max_write = store.set->max_write;
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 }
@@ -138,9 +141,22 @@ static void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 
 static void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct fuse_open_out out = { .open_flags = store.set->open_flags };
+	const struct iovec iov = { .iov_base = &out, .iov_len = sizeof(out) };
+
 	(void)ino;
-	fi->keep_cache = 1;
-	fuse_reply_open(req, fi);
+	(void)fi;
+	/* fuse_reply_open() does not know all of the flags */
+	fuse_reply_iov(req, &iov, 1);
+}
+
+/* What a disk or a network would take; other threads go on. */
+static void take_time(void)
+{
+	const struct timespec ts = { .tv_nsec = store.set->delay * 1000l };
+
+	if (store.set->delay)
+		nanosleep(&ts, NULL);
 }
 
 static void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
@@ -149,6 +165,7 @@ static void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	off_t end = store.size[file_of(ino)];
 
 	(void)fi;
+	take_time();
 	if (off >= end)
 		size = 0;
 	else if (size > (size_t)(end - off))
@@ -175,6 +192,7 @@ static void do_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 		fuse_reply_err(req, ENOSPC);
 		return;
 	}
+	take_time();
 	memcpy(store.mem + start_of(ino) + off, buf, size);
 	fuse_reply_write(req, size);
 }
@@ -291,6 +309,8 @@ pid_t mount_server(const struct settings *set, const char *dir,
 		die("starting a process");
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* Be on time: threads inherit it */
+		prctl(PR_SET_TIMERSLACK, 1);
 		make_store(set, files);
 		serve(set, dev);
 	}

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include "bench.h"
 
-static int open_file(struct job *job, unsigned int file, int flags)
+int open_file(struct job *job, unsigned int file, int flags)
 {
 	char name[256];
 	int fd;
@@ -34,7 +34,7 @@ static void copy(struct job *job, size_t bytes)
 	}
 }
 
-static void write_block(struct job *job, int fd, off_t off)
+void write_block(struct job *job, int fd, off_t off)
 {
 	size_t block = job->set->block;
 
@@ -58,7 +58,7 @@ static void sync_file(int fd)
 		die("fsync");
 }
 
-static void write_all(struct job *job, int fd)
+void write_all(struct job *job, int fd)
 {
 	size_t off;
 
@@ -66,7 +66,7 @@ static void write_all(struct job *job, int fd)
 		write_block(job, fd, off);
 }
 
-static void read_all(struct job *job, int fd)
+void read_all(struct job *job, int fd)
 {
 	size_t off;
 
@@ -208,25 +208,39 @@ static void write_and_sync(struct job *job, int fd)
 	sync_file(fd);
 }
 
+pid_t start_process(struct job *job, void (*work)(struct job *job, int fd),
+		    int fd)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die("starting a process");
+	if (!pid) {
+		work(job, fd);
+		_exit(0);
+	}
+	return pid;
+}
+
+void finish_process(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid || status)
+		die("waiting for another process");
+}
+
 /* One process writes and syncs file 0, another does @other to file 1. */
 static void run_pair(struct job *job, void (*other)(struct job *job, int fd))
 {
 	int first = open_file(job, 0, O_RDWR | O_CREAT);
 	int second = open_file(job, 1, O_RDWR | O_CREAT);
-	int status;
 	pid_t pid;
 
 	mark(MARK_BEGIN);
-	pid = fork();
-	if (pid < 0)
-		die("starting a process");
-	if (!pid) {
-		other(job, second);
-		_exit(0);
-	}
+	pid = start_process(job, other, second);
 	write_and_sync(job, first);
-	if (waitpid(pid, &status, 0) != pid || status)
-		die("waiting for the other process");
+	finish_process(pid);
 	mark(MARK_SYNC);
 	mark(MARK_END);
 	close(first);
@@ -259,12 +273,15 @@ static const struct workload workloads[] = {
 	{ .name = NULL }
 };
 
+static const struct workload *find_in(const struct workload *load,
+				      const char *name)
+{
+	while (load->name && strcmp(load->name, name))
+		load++;
+	return load->name ? load : NULL;
+}
+
 const struct workload *find_workload(const char *name)
 {
-	const struct workload *load;
-
-	for (load = workloads; load->name; load++)
-		if (!strcmp(load->name, name))
-			return load;
-	return NULL;
+	return find_in(workloads, name) ?: find_in(direct_workloads, name);
 }

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Direct reads and writes of a file that is there: block by block, many by
+ * libaio, or by many writers. The file is opened with O_DIRECT where the server
+ * does not open it with FOPEN_DIRECT_IO.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <linux/fuse.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "bench.h"
+
+static int open_direct(struct job *job)
+{
+	int direct = job->set->open_flags & FOPEN_DIRECT_IO ? 0 : O_DIRECT;
+
+	return open_file(job, 0, O_RDWR | direct);
+}
+
+static void make_file(struct job *job)
+{
+	int fd = open_file(job, 0, O_RDWR | O_CREAT);
+
+	if (ftruncate(fd, job->set->size))
+		die("making a file");
+	close(fd);
+}
+
+/* Once more before, so that the threads of the server are there. */
+static void measure(struct job *job, void (*work)(struct job *job, int fd))
+{
+	int fd = open_direct(job);
+
+	work(job, fd);
+	mark(MARK_BEGIN);
+	work(job, fd);
+	mark(MARK_SYNC);
+	mark(MARK_END);
+	close(fd);
+}
+
+static void run_reads(struct job *job)
+{
+	measure(job, read_all);
+}
+
+static void run_writes(struct job *job)
+{
+	measure(job, write_all);
+}
+
+static aio_context_t ctx;
+
+/* All calls use the same memory: nobody looks at what is in it. */
+static void submit(struct job *job, int fd, int cmd, size_t off)
+{
+	struct iocb cb = {
+		.aio_lio_opcode = cmd,
+		.aio_fildes = fd,
+		.aio_buf = (__u64)(unsigned long)job->buf,
+		.aio_nbytes = job->set->block,
+		.aio_offset = off,
+	};
+	struct iocb *list = &cb;
+
+	if (syscall(SYS_io_submit, ctx, 1, &list) != 1)
+		die("io_submit");
+}
+
+static void wait_for_one(struct job *job)
+{
+	struct io_event ev;
+
+	if (syscall(SYS_io_getevents, ctx, 1, 1, &ev, NULL) != 1)
+		die("io_getevents");
+	if (ev.res == (__s64)job->set->block)
+		return;
+	errno = ev.res < 0 ? -ev.res : EIO;
+	die("libaio");
+}
+
+/* As many as may be under way are so until the last has been submitted. */
+static void do_aio(struct job *job, int fd, int cmd)
+{
+	size_t off, block = job->set->block;
+	unsigned int under_way = 0;
+
+	for (off = 0; off < job->set->size; off += block) {
+		if (under_way == job->set->at_once) {
+			wait_for_one(job);
+			under_way--;
+		}
+		submit(job, fd, cmd, off);
+		under_way++;
+	}
+	while (under_way--)
+		wait_for_one(job);
+}
+
+static void do_aio_reads(struct job *job, int fd)
+{
+	do_aio(job, fd, IOCB_CMD_PREAD);
+}
+
+static void do_aio_writes(struct job *job, int fd)
+{
+	do_aio(job, fd, IOCB_CMD_PWRITE);
+}
+
+/* The context ends with the process: to destroy it takes tens of milliseconds. */
+static void run_aio(struct job *job, void (*work)(struct job *job, int fd))
+{
+	if (syscall(SYS_io_setup, job->set->at_once, &ctx))
+		die("io_setup");
+	measure(job, work);
+}
+
+static void run_aio_reads(struct job *job)
+{
+	run_aio(job, do_aio_reads);
+}
+
+static void run_aio_writes(struct job *job)
+{
+	run_aio(job, do_aio_writes);
+}
+
+/* Every so many blocks one is this writer's. */
+static void write_share(struct job *job, int fd)
+{
+	size_t off, block = job->set->block;
+
+	for (off = job->writer * block; off < job->set->size;
+	     off += job->set->at_once * block)
+		write_block(job, fd, off);
+}
+
+static void do_writers(struct job *job, int fd)
+{
+	unsigned int i, writers = job->set->at_once;
+	pid_t *pids = calloc(writers, sizeof(*pids));
+
+	if (!pids)
+		die("memory");
+	for (i = 0; i < writers; i++) {
+		struct job share = *job;
+
+		share.writer = i;
+		pids[i] = start_process(&share, write_share, fd);
+	}
+	for (i = 0; i < writers; i++)
+		finish_process(pids[i]);
+	free(pids);
+}
+
+static void run_writers(struct job *job)
+{
+	measure(job, do_writers);
+}
+
+const struct workload direct_workloads[] = {
+	{ .name = "direct-read", .prepare = make_file, .run = run_reads,
+	  .files = 1 },
+	{ .name = "direct-write", .prepare = make_file, .run = run_writes,
+	  .files = 1 },
+	{ .name = "aio-read", .prepare = make_file, .run = run_aio_reads,
+	  .files = 1 },
+	{ .name = "aio-write", .prepare = make_file, .run = run_aio_writes,
+	  .files = 1 },
+	{ .name = "writers", .prepare = make_file, .run = run_writers,
+	  .files = 1 },
+	{ .name = NULL }
+};
