@@ -12,6 +12,7 @@
 #include <linux/sched/debug.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
+#include <linux/uio.h>
 
 #include "fixture.h"
 
@@ -169,7 +170,7 @@ bool fuse_wb_reap(struct fuse_wb *wb, long (*last)(struct fuse_wb_call *call))
 
 /* Calls for fuse_wb_start(), whose data is a file if nothing else is said. */
 
-/* open(2) of the name that is the data; return the file, or an error */
+/* open(2) of the name that is the data, with flags @pos; return the file, or an error */
 long fuse_wb_do_open(struct fuse_wb_call *call)
 {
 	struct vfsmount *mnt = call->wb->server->mnt;
@@ -178,7 +179,8 @@ long fuse_wb_do_open(struct fuse_wb_call *call)
 		.dentry = mnt->mnt_root,
 	};
 
-	return (long)file_open_root(&root, call->data, O_RDWR | O_LARGEFILE, 0);
+	return (long)file_open_root(&root, call->data,
+				    O_RDWR | O_LARGEFILE | (int)call->pos, 0);
 }
 
 /* write(2) of @len bytes at @pos, each FUSE_WB_BYTE */
@@ -208,6 +210,23 @@ long fuse_wb_do_read_byte(struct fuse_wb_call *call)
 	if (ret == 1)
 		return byte;
 	return ret ?: -ENODATA;
+}
+
+/* read(2) of @len bytes at @pos into the mapping, which may be of no file */
+long fuse_wb_do_read_user(struct fuse_wb_call *call)
+{
+	void __user *buf = (void __user *)call->wb->addr;
+	loff_t pos = call->pos;
+	struct iov_iter iter;
+	ssize_t ret;
+
+	kthread_use_mm(call->wb->mm);
+	ret = import_ubuf(ITER_DEST, buf, call->len, &iter);
+	if (!ret)
+		ret = vfs_iter_read(call->data, &iter, &pos, 0);
+	kthread_unuse_mm(call->wb->mm);
+
+	return ret;
 }
 
 /* A store to byte @pos of the mapping; there is no data */

@@ -217,15 +217,17 @@ void fuse_wb_write_page(struct fuse_wb *wb, struct file *file, pgoff_t index)
 /**
  * fuse_wb_map - map a file, shared and writable, from its start
  * @wb: the fixture
- * @file: the file
+ * @file: the file, or NULL for memory of no file
  * @len: how many bytes
  *
- * For fuse_wb_do_store(). Once a test.
+ * For fuse_wb_do_store() and fuse_wb_do_read_user(). Once a test.
  */
 void fuse_wb_map(struct fuse_wb *wb, struct file *file, size_t len)
 {
+	unsigned long flags = file ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+
 	wb->addr = kunit_vm_mmap(wb->test, file, 0, len, PROT_READ | PROT_WRITE,
-				 MAP_SHARED, 0);
+				 flags, 0);
 	KUNIT_ASSERT_NE(wb->test, wb->addr, 0);
 	KUNIT_ASSERT_FALSE(wb->test, IS_ERR_VALUE(wb->addr));
 	wb->len = len;

@@ -35,6 +35,7 @@ void fuse_wb_nodes_init(struct fuse_wb_server *server)
 {
 	unsigned int i;
 
+	server->open_flags = FOPEN_KEEP_CACHE;
 	for (i = 0; i < FUSE_WB_NODES; i++) {
 		server->attr[i].ino = FUSE_ROOT_ID + 1 + i;
 		server->attr[i].mode = nodes[i].mode;
@@ -76,6 +77,7 @@ static int reply_init(struct fuse_wb_server *server, struct fuse_init_out *out)
 	out->max_pages = options->max_pages ?: 256;
 	out->max_background = options->max_background;
 	out->congestion_threshold = options->congestion_threshold;
+	out->max_stack_depth = 1;
 
 	return 0;
 }
@@ -200,7 +202,8 @@ int fuse_wb_reply(struct fuse_wb_server *server, struct fuse_req *req)
 	case FUSE_OPEN:
 		open_out = out;
 		open_out->fh = nodeid;
-		open_out->open_flags = FOPEN_KEEP_CACHE;
+		open_out->open_flags = server->open_flags;
+		open_out->backing_id = server->backing_id;
 		return 0;
 	case FUSE_READ:
 		return reply_read(server, req);

@@ -326,6 +326,21 @@ void fuse_wb_answer(struct fuse_wb_server *server, struct fuse_req *req,
 }
 
 /**
+ * fuse_wb_answer_read - answer a READ with less than there is
+ * @server: the server
+ * @req: the request, which must not be touched afterwards
+ * @size: the bytes that the server says it read, of those of a healthy one
+ */
+void fuse_wb_answer_read(struct fuse_wb_server *server, struct fuse_req *req,
+			 u32 size)
+{
+	int error = fuse_wb_reply(server, req);
+
+	req->args->out_args[req->args->out_numargs - 1].size = size;
+	end_request(server, req, error);
+}
+
+/**
  * fuse_wb_answer_write - answer a WRITE with a count of the test's
  * @server: the server
  * @req: the request, which must not be touched afterwards

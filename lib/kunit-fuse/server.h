@@ -112,6 +112,8 @@ struct fuse_wb_event {
  * @lock: protects what follows; inside fc->bg_lock and fiq->lock
  * @held: bit by opcode
  * @attr: attributes of the nodes, as the server knows them
+ * @open_flags: of the answer to OPEN
+ * @backing_id: of the answer to OPEN, for FOPEN_PASSTHROUGH
  * @nr_events: events so far, also those for which there was no room
  * @events: the log
  */
@@ -128,6 +130,8 @@ struct fuse_wb_server {
 	spinlock_t lock;	/* of the rest */
 	u64 held;
 	struct fuse_attr attr[FUSE_WB_NODES];
+	u32 open_flags;
+	u32 backing_id;
 	unsigned int nr_events;
 	struct fuse_wb_event events[FUSE_WB_EVENTS];
 };
@@ -151,6 +155,8 @@ void fuse_wb_read_rest(struct fuse_wb_server *server, struct fuse_req *req);
 void fuse_wb_read_rest_of_all(struct fuse_wb_server *server);
 void fuse_wb_answer(struct fuse_wb_server *server, struct fuse_req *req,
 		    int error);
+void fuse_wb_answer_read(struct fuse_wb_server *server, struct fuse_req *req,
+			 u32 size);
 void fuse_wb_answer_write(struct fuse_wb_server *server, struct fuse_req *req,
 			  u32 size);
 unsigned int fuse_wb_count(struct fuse_wb_server *server,

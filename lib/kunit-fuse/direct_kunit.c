@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A direct read that is longer than a request is sent as many requests at once,
+ * where the server asked for it, and ends where the first byte is missing. On a
+ * broken kernel they go one by one, or the caller is told of bytes behind a gap.
+ *
+ * Promise: direct-at-once
+ */
+
+#include <linux/pagemap.h>
+
+#include "fixture.h"
+
+/* Bytes of a request, and requests of a read of the whole file. */
+#define STEP	(2 * PAGE_SIZE)
+#define STEPS	8
+
+struct at_once_case {
+	const char *name;
+	struct fuse_wb_options options;
+	unsigned int at_once;
+};
+
+static const struct at_once_case at_once_cases[] = {
+	{ "asked_for", { .flags = FUSE_ASYNC_DIO, .max_pages = 2 }, STEPS },
+	{ "not_asked_for", { .max_pages = 2 }, 1 },
+	{ "max_background",
+	  { .flags = FUSE_ASYNC_DIO, .max_pages = 2, .max_background = 3 }, 3 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(at_once, at_once_cases, name);
+
+/* Start a read of the whole file, with its READs held. */
+static struct fuse_wb_call *start_read(struct kunit *test,
+				       const struct fuse_wb_options *options)
+{
+	struct fuse_wb *wb = fuse_wb_init(test, options);
+	struct file *file;
+
+	wb->server->attr[FUSE_WB_FILE].size = STEPS * STEP;
+	wb->server->open_flags = FOPEN_DIRECT_IO;
+	file = fuse_wb_open(wb, "file");
+	fuse_wb_map(wb, NULL, STEPS * STEP);
+	fuse_wb_hold(wb->server, FUSE_READ);
+
+	return fuse_wb_start(wb, fuse_wb_do_read_user, file, 0, STEPS * STEP);
+}
+
+static unsigned int reads(struct fuse_wb *wb, enum fuse_wb_what what)
+{
+	return fuse_wb_count(wb->server, what, FUSE_READ);
+}
+
+static bool is_asleep(const struct fuse_wb_call *call)
+{
+	return READ_ONCE(call->task->__state) & TASK_NORMAL;
+}
+
+/* As each is answered another one may come, but never more than these. */
+static void requests_of_a_read_are_under_way_together(struct kunit *test)
+{
+	const struct at_once_case *at_once = test->param_value;
+	struct fuse_wb_call *call = start_read(test, &at_once->options);
+	struct fuse_wb *wb = call->wb;
+	unsigned int i;
+
+	for (i = 0; i < STEPS; i++) {
+		unsigned int nr = min(i + at_once->at_once, STEPS);
+
+		fuse_wb_await_blocked(call, reads(wb, FUSE_WB_ARRIVED) >= nr &&
+				      is_asleep(call));
+		KUNIT_EXPECT_EQ(test, reads(wb, FUSE_WB_ARRIVED), nr);
+		fuse_wb_answer(wb->server, fuse_wb_take(wb->server, FUSE_READ),
+			       0);
+	}
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), STEPS * STEP);
+}
+
+/* Take all requests of a read, and answer them, the last one first. */
+static long answer_all(struct fuse_wb_call *call, unsigned int step, u32 size,
+		       int error)
+{
+	struct fuse_wb_server *server = call->wb->server;
+	struct fuse_req *req[STEPS];
+	int i;
+
+	for (i = 0; i < STEPS; i++)
+		req[i] = fuse_wb_take(server, FUSE_READ);
+	for (i = STEPS - 1; i >= 0; i--) {
+		if (i == step && !error)
+			fuse_wb_answer_read(server, req[i], size);
+		else
+			fuse_wb_answer(server, req[i], i == step ? error : 0);
+	}
+
+	return fuse_wb_join(call);
+}
+
+static void short_answer_ends_the_read_there(struct kunit *test)
+{
+	struct fuse_wb_call *call = start_read(test, &at_once_cases[0].options);
+
+	KUNIT_EXPECT_EQ(test, answer_all(call, 3, PAGE_SIZE, 0),
+			3 * STEP + PAGE_SIZE);
+}
+
+static void error_ends_the_read_there(struct kunit *test)
+{
+	struct fuse_wb_call *call = start_read(test, &at_once_cases[0].options);
+
+	KUNIT_EXPECT_EQ(test, answer_all(call, 3, 0, -ENOSPC), 3 * STEP);
+}
+
+static void error_of_the_first_request_is_returned(struct kunit *test)
+{
+	struct fuse_wb_call *call = start_read(test, &at_once_cases[0].options);
+
+	KUNIT_EXPECT_EQ(test, answer_all(call, 0, 0, -ENOSPC), -ENOSPC);
+}
+
+static struct kunit_case direct_cases[] = {
+	KUNIT_CASE_PARAM(requests_of_a_read_are_under_way_together,
+			 at_once_gen_params),
+	KUNIT_CASE(short_answer_ends_the_read_there),
+	KUNIT_CASE(error_ends_the_read_there),
+	KUNIT_CASE(error_of_the_first_request_is_returned),
+	{}
+};
+
+static struct kunit_suite direct_suite = {
+	.name = "fuse_wb_direct",
+	.test_cases = direct_cases,
+};
+
+kunit_test_suite(direct_suite);
