@@ -133,7 +133,7 @@ check 9 "no more instructions a page than scripts/bench/figures allows" \
 base="kselftests, x86_64, base: exactly the listed ones fail"
 base_log=$O/logs/base.log
 begin_run 10 "$base" kselftest.sh ARCH=x86_64 KERNEL=base EXPECT=base \
-	TESTS="!aio_test !direct_test !iomode_test !mixed_test !signal_test !otrunc.through_atomic_dirty.open_and_invalidation_end !memcg.v2_*.allocation_ends_while_flusher_is_stuck" \
+	TESTS="!aio_test !direct_test !iomode_test !mixed_test !signal_test !uring_test !otrunc.through_atomic_dirty.open_and_invalidation_end !memcg.v2_*.allocation_ends_while_flusher_is_stuck" \
 	>"$base_log" 2>&1
 base_run=$child
 note "[10/$STEPS] $base: begun, beside the next steps"

@@ -6,7 +6,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <linux/io_uring.h>
 
 #include "aio.h"
 
@@ -67,45 +66,89 @@ const struct call_op call_aio_pwrite = {
 	"aio write", SYS_io_getevents, do_aio_pwrite
 };
 
-/* The three mappings of a ring, for one request at a time. */
+static __u32 *field(char *ring, __u32 off)
+{
+	return (__u32 *)(ring + off);
+}
+
+int uring_setup(struct uring *ring)
+{
+	const int prot = PROT_READ | PROT_WRITE;
+	struct io_uring_params *p = &ring->p;
+
+	memset(ring, 0, sizeof(*ring));
+	ring->fd = syscall(SYS_io_uring_setup, URING_ENTRIES, p);
+	if (ring->fd < 0)
+		return -1;
+	/* The mappings go with the process. */
+	ring->sq = mmap(NULL, p->sq_off.array + p->sq_entries * sizeof(__u32),
+			prot, MAP_SHARED, ring->fd, IORING_OFF_SQ_RING);
+	ring->cq = mmap(NULL, p->cq_off.cqes +
+			p->cq_entries * sizeof(struct io_uring_cqe),
+			prot, MAP_SHARED, ring->fd, IORING_OFF_CQ_RING);
+	ring->sqes = mmap(NULL, p->sq_entries * sizeof(*ring->sqes), prot,
+			  MAP_SHARED, ring->fd, IORING_OFF_SQES);
+	if (ring->sq != MAP_FAILED && ring->cq != MAP_FAILED &&
+	    ring->sqes != MAP_FAILED)
+		return 0;
+	close(ring->fd);
+	return -1;
+}
+
+int uring_submit(struct uring *ring, const struct io_uring_sqe *sqe)
+{
+	const struct io_sqring_offsets *off = &ring->p.sq_off;
+	__u32 tail = *field(ring->sq, off->tail);
+	__u32 i = tail % ring->p.sq_entries;
+
+	ring->sqes[i] = *sqe;
+	field(ring->sq, off->array)[i] = i;
+	__atomic_store_n(field(ring->sq, off->tail), tail + 1,
+			 __ATOMIC_RELEASE);
+	return syscall(SYS_io_uring_enter, ring->fd, 1, 0, 0, NULL, 0) == 1 ?
+		0 : -1;
+}
+
+int uring_wait(struct uring *ring, struct io_uring_cqe *cqe)
+{
+	const struct io_cqring_offsets *off = &ring->p.cq_off;
+	struct io_uring_cqe *cqes = (void *)(ring->cq + off->cqes);
+	__u32 head = *field(ring->cq, off->head);
+
+	if (syscall(SYS_io_uring_enter, ring->fd, 0, 1, IORING_ENTER_GETEVENTS,
+		    NULL, 0) < 0 ||
+	    __atomic_load_n(field(ring->cq, off->tail), __ATOMIC_ACQUIRE) ==
+	    head)
+		return -1;
+	*cqe = cqes[head % ring->p.cq_entries];
+	__atomic_store_n(field(ring->cq, off->head), head + 1,
+			 __ATOMIC_RELEASE);
+	return 0;
+}
+
+struct io_uring_sqe uring_sqe(int op, const struct call_arg *arg)
+{
+	return (struct io_uring_sqe){
+		.opcode = op,
+		.fd = arg->fd,
+		.addr = (__u64)(unsigned long)arg->buf,
+		.len = arg->len,
+		.off = arg->off,
+	};
+}
+
 static long uring_run(int op, const struct call_arg *arg)
 {
-	struct io_uring_params p = { };
-	struct io_uring_sqe *sqe;
-	char *sq, *cq;
+	const struct io_uring_sqe sqe = uring_sqe(op, arg);
+	struct io_uring_cqe cqe;
+	struct uring ring;
 	long res = -1;
-	int fd;
 
-	fd = syscall(SYS_io_uring_setup, 1, &p);
-	if (fd < 0)
+	if (uring_setup(&ring))
 		return -1;
-	sq = mmap(NULL, p.sq_off.array + p.sq_entries * sizeof(__u32),
-		  PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
-	cq = mmap(NULL, p.cq_off.cqes +
-		  p.cq_entries * sizeof(struct io_uring_cqe),
-		  PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_CQ_RING);
-	sqe = mmap(NULL, p.sq_entries * sizeof(*sqe), PROT_READ | PROT_WRITE,
-		   MAP_SHARED, fd, IORING_OFF_SQES);
-	if (sq != MAP_FAILED && cq != MAP_FAILED && sqe != MAP_FAILED) {
-		struct io_uring_cqe *cqe = (void *)(cq + p.cq_off.cqes);
-
-		memset(sqe, 0, sizeof(*sqe));
-		sqe->opcode = op;
-		sqe->fd = arg->fd;
-		sqe->addr = (__u64)(unsigned long)arg->buf;
-		sqe->len = arg->len;
-		sqe->off = arg->off;
-		*(__u32 *)(sq + p.sq_off.array) = 0;
-		__atomic_store_n((__u32 *)(sq + p.sq_off.tail), 1,
-				 __ATOMIC_RELEASE);
-		if (syscall(SYS_io_uring_enter, fd, 1, 1,
-			    IORING_ENTER_GETEVENTS, NULL, 0) == 1 &&
-		    __atomic_load_n((__u32 *)(cq + p.cq_off.tail),
-				    __ATOMIC_ACQUIRE) == 1)
-			res = result(cqe->res);
-	}
-	/* The mappings go with the process. */
-	close(fd);
+	if (!uring_submit(&ring, &sqe) && !uring_wait(&ring, &cqe))
+		res = result(cqe.res);
+	close(ring.fd);
 	return res;
 }
 

@@ -7,6 +7,9 @@
 #ifndef FUSE_WB_DIRECT_H
 #define FUSE_WB_DIRECT_H
 
+#include <sched.h>
+
+#include "child.h"
 #include "common.h"
 
 #define STEP	(128 << 10)
@@ -83,6 +86,21 @@ static inline bool direct_under_way(struct mnt *m, __u32 opcode, int nr)
 {
 	return await_req(m, opcode, REQ_ARRIVED, nr) && !fence(m) &&
 	       count_req(m, opcode, REQ_ARRIVED) == nr;
+}
+
+/*
+ * The same in a process of its own, for all of the file, until @nr requests are
+ * under way.  Return: the child, or -1.
+ */
+static inline pid_t direct_child(struct direct *d, const struct call_op *op,
+				 __u32 opcode, int nr)
+{
+	pid_t pid;
+
+	if (hold_req(&d->m, opcode))
+		return -1;
+	pid = child_start(CLONE_FILES, op, direct_arg(d, opcode, 0, BYTES));
+	return pid > 0 && direct_under_way(&d->m, opcode, nr) ? pid : -1;
 }
 
 /* The request for one step of the file. */

@@ -230,11 +230,8 @@ TEST_F(signalled, killed_writer_stays_before_later_writes)
 	struct call *c;
 	pid_t pid;
 
-	ASSERT_EQ(0, hold_req(&d->m, FUSE_WRITE));
-	pid = child_start(CLONE_FILES, &call_pwrite,
-			  direct_arg(d, FUSE_WRITE, 0, BYTES));
-	ASSERT_LE(0, pid);
-	ASSERT_TRUE(direct_under_way(&d->m, FUSE_WRITE, nr));
+	pid = direct_child(d, &call_pwrite, FUSE_WRITE, nr);
+	ASSERT_LT(0, pid);
 	EXPECT_TRUE(child_stays_blocked(&d->m, pid, &call_pwrite));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	c = mnt_call(&d->m, &call_pwrite, (struct call_arg){

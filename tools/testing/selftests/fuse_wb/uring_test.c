@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A direct read by io_uring that is given up while the server holds it: by
+ * IORING_OP_ASYNC_CANCEL, or as its process is killed.
+ *
+ * Without O_DIRECT somebody waits for the file with FOPEN_DIRECT_IO: a thread of
+ * the ring, where the caller asks for one, else the caller himself.  To cancel is
+ * to signal this thread, which tells the server of each request and goes on
+ * waiting for it.  With O_DIRECT nobody waits, so there is nobody to be told, and
+ * the read ends when the server has answered.  In both cases the process can be
+ * killed.
+ *
+ * Promise: direct-signals
+ */
+
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include "aio.h"
+#include "direct.h"
+
+#define READ_ID		1
+#define CANCEL_ID	2
+
+FIXTURE(ring)
+{
+	struct direct d;
+	struct uring ring;
+};
+
+/* interrupts: that reach the server; cancel: the result of the cancellation */
+FIXTURE_VARIANT(ring)
+{
+	int flags;
+	int interrupts;
+	int cancel;
+};
+
+FIXTURE_VARIANT_ADD(ring, fopen_direct_io)
+{
+	.interrupts = STEPS,
+	.cancel = -EALREADY,
+};
+
+FIXTURE_VARIANT_ADD(ring, o_direct)
+{
+	.flags = O_DIRECT,
+	.cancel = -ENOENT,
+};
+
+FIXTURE_SETUP(ring)
+{
+	const struct server_opts opts = {
+		.async_dio = true,
+		.max_write = STEP,
+		.open_flags = FOPEN_DIRECT_IO,
+	};
+
+	if (!direct_setup(_metadata, &self->d, &opts, variant, variant->flags))
+		return;
+	ASSERT_EQ(0, uring_setup(&self->ring));
+}
+
+FIXTURE_TEARDOWN(ring)
+{
+	mnt_teardown(_metadata, &self->d.m);
+}
+
+static long do_uring_wait(const struct call_arg *arg)
+{
+	struct io_uring_cqe cqe;
+
+	if (uring_wait(arg->to, &cqe) || cqe.user_data != arg->flags)
+		return -1;
+	return cqe.res;
+}
+
+/* Wait for the next completion, which is to be that of @flags, in the ring @to. */
+static const struct call_op call_uring_wait = {
+	"wait for io_uring", SYS_io_uring_enter, do_uring_wait
+};
+
+static long await_end(struct mnt *m, struct uring *ring, unsigned int id)
+{
+	return mnt_run(m, &call_uring_wait, (struct call_arg){
+		.to = ring, .flags = id });
+}
+
+TEST_F(ring, cancel_tells_the_server_and_loses_no_data)
+{
+	struct direct *d = &self->d;
+	struct call_arg arg = direct_arg(d, FUSE_READ, 0, BYTES);
+	struct io_uring_sqe sqe = uring_sqe(IORING_OP_READ, &arg);
+
+	ASSERT_EQ(0, hold_req(&d->m, FUSE_READ));
+	sqe.user_data = READ_ID;
+	sqe.flags = IOSQE_ASYNC;
+	ASSERT_EQ(0, uring_submit(&self->ring, &sqe));
+	ASSERT_TRUE(direct_under_way(&d->m, FUSE_READ, STEPS));
+
+	sqe = (struct io_uring_sqe){
+		.opcode = IORING_OP_ASYNC_CANCEL, .fd = -1,
+		.addr = READ_ID, .user_data = CANCEL_ID };
+	ASSERT_EQ(0, uring_submit(&self->ring, &sqe));
+	EXPECT_EQ(variant->cancel, await_end(&d->m, &self->ring, CANCEL_ID));
+	if (variant->interrupts)
+		EXPECT_NE(0, await_req(&d->m, FUSE_INTERRUPT, REQ_ARRIVED,
+				       variant->interrupts));
+	ASSERT_EQ(0, fence(&d->m));
+	EXPECT_EQ(variant->interrupts,
+		  count_req(&d->m, FUSE_INTERRUPT, REQ_ARRIVED));
+
+	ASSERT_EQ(STEPS, server_release(d->m.ctl, 0));
+	EXPECT_EQ(BYTES, await_end(&d->m, &self->ring, READ_ID));
+	EXPECT_EQ(-1, first_difference(d->data, d->buf, BYTES));
+}
+
+TEST_F(ring, process_with_a_held_read_can_be_killed)
+{
+	struct direct *d = &self->d;
+	pid_t pid;
+
+	pid = direct_child(d, &call_uring_pread, FUSE_READ, STEPS);
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_TRUE(child_was_killed(&d->m, pid));
+	EXPECT_EQ(0, count_req(&d->m, FUSE_READ, REQ_REPLIED));
+	ASSERT_EQ(STEPS, server_release(d->m.ctl, 0));
+
+	/* The file is as good as new. */
+	ASSERT_EQ(BYTES, mnt_run(&d->m, &call_pread,
+				 direct_arg(d, FUSE_READ, 0, BYTES)));
+}
+
+TEST_HARNESS_MAIN
