@@ -387,9 +387,11 @@ static void passthrough_refuses_the_caching_open_that_waits(struct kunit *test)
 	wb->server->backing_id = add_backing_file(wb);
 	open = start_open(wb, direct, &writer);
 	open_with(wb, FOPEN_PASSTHROUGH);
-	/* No abort wakes it where this does not */
-	if (!wait_for_completion_timeout(&open->finished, FUSE_WB_DEADLINE))
-		send_sig(SIGKILL, open->task, 1);
+	/* Where this does not wake it, no abort does, but a signal */
+	KUNIT_EXPECT_NE(test, 0UL,
+			wait_for_completion_timeout(&open->finished,
+						    FUSE_WB_DEADLINE));
+	send_sig(SIGKILL, open->task, 1);
 	ret = fuse_wb_join(open);
 	KUNIT_EXPECT_EQ(test, ret, -EIO);
 	is_open(wb, ret);
