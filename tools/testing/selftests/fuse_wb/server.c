@@ -25,6 +25,7 @@
 #define FUSE_USE_VERSION 314
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -323,21 +324,36 @@ unsigned int server_release_held(struct server *srv,
 	return done;
 }
 
+/*
+ * Have memory behind all of a buffer of which @len bytes are in use: a server that
+ * must be given some to take the WRITEs which free some stops both.
+ */
+static void populate(struct fuse_buf *buf, int len)
+{
+	memset((char *)buf->mem + len, 0, malloc_usable_size(buf->mem) - len);
+}
+
 static void *request_loop(void *arg)
 {
 	struct server *srv = arg;
 	struct fuse_buf buf = {};
+	bool populated = false;
 
 	while (!fuse_session_exited(srv->se)) {
-		int len = fuse_session_receive_buf(srv->se, &buf);
 		const struct rule *rule;
 		struct req req;
+		int len;
 
+		populated = populated && buf.mem;
+		len = fuse_session_receive_buf(srv->se, &buf);
 		if (len == -EINTR || len == -EAGAIN)
 			continue;
 		/* 0: unmounted or aborted */
 		if (len <= 0)
 			return len ? srv : NULL;
+		if (!populated)
+			populate(&buf, len);
+		populated = true;
 
 		pthread_mutex_lock(&srv->lock);
 		req_parse(buf.mem, &req);
