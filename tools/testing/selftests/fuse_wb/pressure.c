@@ -179,17 +179,6 @@ void shapes_count(struct shapes *s, struct reqlog *log, __u32 begun)
 	}
 }
 
-static int read_line(const char *path, char *text, size_t size)
-{
-	FILE *f = fopen(path, "re");
-
-	if (!f || !fgets(text, size, f))
-		text[0] = '\0';
-	if (f)
-		fclose(f);
-	return text[0] ? 0 : failed(path);
-}
-
 const char *hog_start(struct hog *hog, size_t leave)
 {
 	const size_t step = 8 * MIB;
@@ -199,8 +188,10 @@ const char *hog_start(struct hog *hog, size_t leave)
 	if (vm_counter("/proc/meminfo", "MemTotal:") / 1024 > MACHINE_MAX_MIB)
 		return "needs a machine of 8 GiB at most, to use its memory up";
 	if (read_line(VM "dirty_ratio", hog->ratio[0], 16) ||
-	    read_line(VM "dirty_background_ratio", hog->ratio[1], 16))
+	    read_line(VM "dirty_background_ratio", hog->ratio[1], 16)) {
+		failed(VM "dirty_ratio");
 		return "";
+	}
 	hog->fd = memfd_create("hog", MFD_CLOEXEC);
 	if (hog->fd < 0) {
 		failed("memfd_create");

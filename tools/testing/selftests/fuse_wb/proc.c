@@ -73,6 +73,17 @@ bool fault_holds_mmap_lock(void)
 	       strstr(buf, "User Mode Linux");
 }
 
+int read_line(const char *path, char *text, size_t size)
+{
+	FILE *f = fopen(path, "re");
+
+	if (!f || !fgets(text, size, f))
+		text[0] = '\0';
+	if (f)
+		fclose(f);
+	return text[0] ? 0 : -1;
+}
+
 int write_file(const char *path, const char *text)
 {
 	ssize_t len;

@@ -87,6 +87,9 @@ bool fault_holds_mmap_lock(void);
 /* Let the caller run on one processor; there may be fewer than that number. */
 void run_on_cpu(unsigned int cpu);
 
+/* The first line of a file, with its end.  Return: 0, or -1 with errno set. */
+int read_line(const char *path, char *text, size_t size);
+
 /* Write a string to a file.  Return: 0, or -1 with errno set. */
 int write_file(const char *path, const char *text);
 
