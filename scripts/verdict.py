@@ -70,11 +70,11 @@ def find_splats(path, patterns):
 
 
 def read_expected(path, conditions):
-    """Patterns of tests that must fail or may be skipped when a condition holds.
+    """Patterns of tests that must or may fail, or may be skipped, when a condition holds.
 
-    A line is: CONDITION fail|skip PATTERN, then a reason.
+    A line is: CONDITION fail|may-fail|skip PATTERN, then a reason.
     """
-    expected = {'fail': [], 'skip': []}
+    expected = {'fail': [], 'may-fail': [], 'skip': []}
     if not path:
         return expected
     with open(path, encoding='utf-8') as file:
@@ -83,7 +83,7 @@ def read_expected(path, conditions):
             if not words:
                 continue
             if len(words) < 3 or words[1] not in expected:
-                die(USAGE, f'{path}:{number}: want "CONDITION fail|skip TEST"')
+                die(USAGE, f'{path}:{number}: want "CONDITION fail|may-fail|skip TEST"')
             if words[0] in conditions:
                 expected[words[1]].append(words[2])
     return expected
@@ -209,8 +209,8 @@ class Verdict:
             name = test['name'].split(' #')[0]
             must_fail = matches(name, expected['fail'])
             if test['status'] == 'fail':
-                test['expected'] = must_fail
-                if not must_fail:
+                test['expected'] = must_fail or matches(name, expected['may-fail'])
+                if not test['expected']:
                     self.problem(FAIL, f'{test["name"]} failed')
             elif test['status'] == 'skip':
                 if must_fail or not matches(name, expected['skip']):
@@ -291,7 +291,7 @@ def print_verdict(verdict, args, splats):
     for test in verdict.tests:
         if test['status'] != 'fail':
             continue
-        word = 'failed, as it must here' if test.get('expected') else 'FAILED'
+        word = 'failed, as listed' if test.get('expected') else 'FAILED'
         print(f'\n{word}: {test["name"]}')
         for line in test['log']:
             print(f'    {line}')

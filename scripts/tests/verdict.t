@@ -30,6 +30,15 @@ for folder in "$HERE"/logs/*/; do
 	ok $? "$name: junit.xml is XML"
 done
 
+# A test that may fail does, and another one passes.
+rm -rf "$SCRATCH/run"
+cp -r "$HERE/logs/expected-failure" "$SCRATCH/run"
+printf 'base\tmay-fail\t%s\n' sync_file_range_waits_for_held_write no_temporary_pages_are_used \
+	plain_read_completes >"$SCRATCH/expected"
+verdict "$SCRATCH/run" --splats "$SCRIPTS/splats" --expected "$SCRATCH/expected" --condition base
+is $? 0 "may-fail: exit status"
+says "$SCRATCH/out" 'failed, as listed: .*no_temporary_pages_are_used' "may-fail: message"
+
 # A pattern file that is missing or empty would let every splat pass.
 : >"$SCRATCH/empty"
 for file in "$SCRATCH/empty" "$SCRATCH/missing"; do
