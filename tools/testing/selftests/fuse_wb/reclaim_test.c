@@ -14,6 +14,7 @@
 #include "common.h"
 #include "memcg.h"
 #include "memhog.h"
+#include "pressure.h"
 
 #define MIB		(1024 * 1024UL)
 #define LIMIT		(16 * MIB)
@@ -249,12 +250,16 @@ TEST_F(memcg, writer_of_more_than_the_limit_is_not_killed)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
 	struct fill f = { .fd = self->fd, .dirty = 3 * LIMIT };
+	pid_t pid;
 
 	ASSERT_EQ(0, server_rule(self->m.ctl, &writes, RULE_DELAY, 1000));
-	EXPECT_EQ(0, run_in(self, fill_cgroup, &f));
+	pid = memcg_run(&self->cg, fill_cgroup, &f);
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(0, run_while_served(&self->m, &call_waitpid,
+				      (struct call_arg){ .fd = pid }));
 	EXPECT_LT(0, count_req(&self->m, FUSE_WRITE, REQ_REPLIED));
-	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
-		.fd = self->fd }));
+	EXPECT_EQ(0, run_while_served(&self->m, &call_fsync,
+				      (struct call_arg){ .fd = self->fd }));
 	/* What is not yet at the server has not arrived: wait for the pages. */
 	ASSERT_EQ(0, await_pages_in_writeback(0));
 	EXPECT_EQ((long long)f.dirty, server_size(self->m.ctl, "file"));
