@@ -34,6 +34,7 @@ FIXTURE(killed)
 	char *map;
 	char *data;
 	char path[128];
+	__u32 held;
 };
 
 FIXTURE_SETUP(killed)
@@ -61,7 +62,8 @@ FIXTURE_SETUP(killed)
 			 MAP_SHARED | MAP_POPULATE, self->fd, 0);
 	ASSERT_NE(MAP_FAILED, self->map);
 
-	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	self->held = FUSE_WRITE;
+	ASSERT_EQ(0, hold_req(&self->m, self->held));
 	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 0));
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
@@ -88,8 +90,9 @@ static void check_killed(struct __test_metadata *_metadata,
 	EXPECT_TRUE(child_was_killed(&self->m, pid)) {
 		TH_LOG("SIGKILL does not end %s", op->name);
 	}
+	EXPECT_EQ(0, find_req(&self->m, self->held, REQ_REPLIED, 1));
 
-	/* Something was held all the time. What is left behind is in order. */
+	/* What it left behind is in order. */
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->direct }));
@@ -121,7 +124,8 @@ TEST_F(killed, store_beside_fallocate_ends)
 	struct call *c;
 
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
-	ASSERT_EQ(0, hold_req(&self->m, FUSE_FALLOCATE));
+	self->held = FUSE_FALLOCATE;
+	ASSERT_EQ(0, hold_req(&self->m, self->held));
 	c = mnt_call(&self->m, &call_fallocate, (struct call_arg){
 		.fd = self->fd, .len = self->page,
 		.flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE });
