@@ -94,7 +94,7 @@ int memfs_resize(struct memfile *file, __u64 size)
 		file->room = room;
 	}
 	if (size > old)
-		memset(file->data + old, 0, size - old);
+		server_clear(file->data + old, size - old);
 	file->attr.st_size = size;
 	file->attr.st_blocks = (size + 511) / 512;
 	return 0;

@@ -28,9 +28,11 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -324,13 +326,26 @@ unsigned int server_release_held(struct server *srv,
 	return done;
 }
 
+void server_clear(char *mem, size_t len)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	size_t skip = -(uintptr_t)mem % page;
+
+	/* What it cannot do, memset() does. */
+	if (len >= skip + page)
+		madvise(mem + skip, (len - skip) / page * page,
+			MADV_POPULATE_WRITE);
+	memset(mem, 0, len);
+}
+
 /*
  * Have memory behind all of a buffer of which @len bytes are in use: a server that
  * must be given some to take the WRITEs which free some stops both.
  */
 static void populate(struct fuse_buf *buf, int len)
 {
-	memset((char *)buf->mem + len, 0, malloc_usable_size(buf->mem) - len);
+	server_clear((char *)buf->mem + len,
+		     malloc_usable_size(buf->mem) - len);
 }
 
 static void *request_loop(void *arg)

@@ -84,6 +84,12 @@ struct server_opts {
 pid_t server_start(const struct server_opts *opts, int dev_fd,
 		   struct reqlog *log, int *ctl_fd);
 
+/*
+ * Set memory to 0 that may not be there yet: one call to populate it takes a
+ * moment under UML, a page fault for each page half a millisecond.
+ */
+void server_clear(char *mem, size_t len);
+
 /* For the file system's handlers. */
 struct memfs *server_memfs(struct server *srv);
 void server_init_conn(struct server *srv, struct fuse_conn_info *conn);
