@@ -15,7 +15,8 @@
 #include "swap.h"
 
 #define MIB		(1024 * 1024UL)
-#define LIMIT		(16 * MIB)
+/* Little: under UML some hundred microseconds for each page that comes or goes. */
+#define LIMIT		(4 * MIB)
 #define SIZE		(2 * LIMIT)
 #define FILE_NAME	"file"
 
