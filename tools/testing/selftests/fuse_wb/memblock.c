@@ -12,6 +12,12 @@
 #include "memblock.h"
 #include "proc.h"
 
+/* A bit of /proc/kpageflags; <linux/kernel-page-flags.h> is not for users. */
+#define KPF_RESERVED	32
+
+/* Pages of which /proc/kpageflags is read at a time. */
+#define FLAGS		512
+
 __u64 pfn_of(void *addr)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -27,20 +33,27 @@ __u64 pfn_of(void *addr)
 	return entry & ((1ULL << 55) - 1);
 }
 
-int block_of(__u64 pfn, char *dir, size_t size)
+/* Pages in a block, 0 when it cannot be told. */
+static __u64 block_pages(void)
 {
-	unsigned long long bytes;
+	unsigned long long bytes = 0;
 	FILE *f = fopen(MEMORY "/block_size_bytes", "r");
 
 	if (!f)
-		return -1;
+		return 0;
 	if (fscanf(f, "%llx", &bytes) != 1)
 		bytes = 0;
 	fclose(f);
-	if (!bytes)
+	return bytes / sysconf(_SC_PAGESIZE);
+}
+
+int block_of(__u64 pfn, char *dir, size_t size)
+{
+	__u64 pages = block_pages();
+
+	if (!pages)
 		return -1;
-	snprintf(dir, size, MEMORY "/memory%llu",
-		 pfn * sysconf(_SC_PAGESIZE) / bytes);
+	snprintf(dir, size, MEMORY "/memory%llu", pfn / pages);
 	return 0;
 }
 
@@ -109,24 +122,52 @@ void use_movable_node(bool on)
 		syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64UL);
 }
 
-/*
- * Use up memory until the next page is from @block, or is from another one.  As
- * every processor keeps free pages of its own, stay on one.
- */
-static int use_up(const char *block, bool until)
+/* Has the block of a page some that the kernel has reserved? */
+static bool has_reserved(__u64 pfn)
 {
+	__u64 pages = block_pages(), flags[FLAGS], i = pfn / pages * pages, n;
+	__u64 end = i + pages;
+	bool found = false;
+	int fd;
+
+	fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	for (; !found && i < end; i += FLAGS) {
+		if (pread(fd, flags, sizeof(flags), i * sizeof(*flags)) !=
+		    sizeof(flags))
+			break;
+		for (n = 0; n < FLAGS; n++)
+			found |= flags[n] >> KPF_RESERVED & 1;
+	}
+	close(fd);
+	return found;
+}
+
+/*
+ * Use up memory until the next page is from @block, or without one from any that
+ * has nothing reserved.  As every processor keeps free pages of its own, stay on
+ * one.
+ */
+static int use_up(const char *block)
+{
+	char dir[64], last[64] = "", *p;
+	bool reserved = false;
 	size_t step = 2 << 20;
-	char dir[64], *p;
+	__u64 pfn;
 	int i;
 
 	run_on_cpu(0);
 	for (i = 0; i < 256; i++) {
 		p = mmap(NULL, step, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-		if (p == MAP_FAILED ||
-		    block_of(pfn_of(p + step - 1), dir, sizeof(dir)))
+		if (p == MAP_FAILED)
 			return -1;
-		if (!strcmp(dir, block) == until)
+		pfn = pfn_of(p + step - 1);
+		if (block_of(pfn, dir, sizeof(dir)))
+			return -1;
+		if (!block && strcmp(dir, last))
+			reserved = has_reserved(pfn);
+		strcpy(last, dir);
+		if (block ? !strcmp(dir, block) : !reserved)
 			return munmap(p, step);
 	}
 	return -1;
@@ -134,20 +175,12 @@ static int use_up(const char *block, bool until)
 
 int reach_block(const char *block)
 {
-	return use_up(block, true);
+	return use_up(block);
 }
 
-int leave_last_block(void)
+int leave_reserved_blocks(void)
 {
-	char dir[64], last[64] = "";
-	int i;
-
-	for (i = 0; i < MAX_BLOCK_NR; i++) {
-		snprintf(dir, sizeof(dir), MEMORY "/memory%d", i);
-		if (block_is_movable(dir))
-			snprintf(last, sizeof(last), "%s", dir);
-	}
-	return last[0] ? use_up(last, false) : 0;
+	return movable_node() < 0 ? 0 : use_up(NULL);
 }
 
 char *spread_pages(size_t size)

@@ -40,11 +40,11 @@ void use_movable_node(bool on);
 
 /*
  * Use up memory until the next page comes from this block; or does not come from
- * the last movable block, in which the kernel keeps what it reserves at boot.
- * All of it is given back when the process ends.  Return: 0, or -1.
+ * one of which the kernel has reserved pages at boot, as it has of the last, for
+ * these never go.  All of it is given back when the process ends.  Return: 0, or -1.
  */
 int reach_block(const char *block);
-int leave_last_block(void);
+int leave_reserved_blocks(void);
 
 /*
  * Memory of the test's own, @size bytes, of which one page in SPREAD_STEP stays.

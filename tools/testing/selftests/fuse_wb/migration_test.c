@@ -32,7 +32,7 @@ static void write_movable(struct __test_metadata *_metadata, int fd,
 			  const char *data)
 {
 	use_movable_node(true);
-	ASSERT_EQ(0, leave_last_block());
+	ASSERT_EQ(0, leave_reserved_blocks());
 	ASSERT_EQ(LEN, write(fd, data, LEN));
 	use_movable_node(false);
 }

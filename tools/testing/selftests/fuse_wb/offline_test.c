@@ -86,7 +86,7 @@ FIXTURE_SETUP(mixed)
 	ASSERT_LE(0, lseek(self->kmsg, 0, SEEK_END));
 
 	use_movable_node(true);
-	ASSERT_EQ(0, leave_last_block());
+	ASSERT_EQ(0, leave_reserved_blocks());
 	ASSERT_EQ(0, fill_files(self));
 	use_movable_node(false);
 	for (i = 0; i < FILES; i++) {
