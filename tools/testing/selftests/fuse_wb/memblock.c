@@ -166,7 +166,7 @@ static int use_up(const char *block)
 			return -1;
 		if (!block && strcmp(dir, last))
 			reserved = has_reserved(pfn);
-		strcpy(last, dir);
+		snprintf(last, sizeof(last), "%s", dir);
 		if (block ? !strcmp(dir, block) : !reserved)
 			return munmap(p, step);
 	}
