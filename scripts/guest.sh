@@ -95,7 +95,7 @@ qemu_command()
 }
 
 # UML has one processor, and each system call and page fault of a process in it goes
-# to and fro between two processes. Where these are on two processors, each wakes up
+# from one process to another and back. Where these are on two processors, each wakes up
 # one that sleeps, which takes a virtual machine long: 0.4 ms for a page fault, and
 # 0.08 ms on one processor. This is the last that we may use.
 one_processor()
