@@ -143,9 +143,9 @@ static bool has_reserved(__u64 pfn)
 }
 
 /*
- * Use up memory until the next page is from @block, or without one from any that
- * has nothing reserved.  As every processor keeps free pages of its own, stay on
- * one.
+ * Use up memory until the next page is from @block; or, when that is NULL, from
+ * any that has nothing reserved.  As every processor keeps free pages of its own,
+ * stay on one.
  */
 static int use_up(const char *block)
 {

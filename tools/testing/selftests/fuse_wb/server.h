@@ -85,8 +85,8 @@ pid_t server_start(const struct server_opts *opts, int dev_fd,
 		   struct reqlog *log, int *ctl_fd);
 
 /*
- * Set memory to 0 that may not be there yet: one call to populate it takes a
- * moment under UML, a page fault for each page half a millisecond.
+ * Set memory to 0 that may not be there yet.  Under UML one call to populate it
+ * takes a moment, and a page fault for each page much longer.
  */
 void server_clear(char *mem, size_t len);
 

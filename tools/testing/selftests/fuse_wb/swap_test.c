@@ -15,7 +15,7 @@
 #include "swap.h"
 
 #define MIB		(1024 * 1024UL)
-/* Little: under UML some hundred microseconds for each page that comes or goes. */
+/* Little: each page that comes or goes takes a fault, which is slow under UML. */
 #define LIMIT		(4 * MIB)
 #define SIZE		(2 * LIMIT)
 #define FILE_NAME	"file"
