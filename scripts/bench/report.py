@@ -35,22 +35,30 @@ def unit_of(line):
     return what, 'a page of 4 KiB', PAGE
 
 
+def by_round(lines, value):
+    """The median of each round."""
+    rounds = {}
+    for line in lines:
+        rounds.setdefault(line['round'], []).append(value(line))
+    return [statistics.median(values) for values in rounds.values()]
+
+
 def summary(lines):
     """Median and spread of what was measured alike, a page or a call each."""
     share = unit_of(lines[0])[2]
     parts = int(lines[0]['size']) / share
     if lines[0]['workload'] in ('two', 'mixed'):
         parts *= 2
-    work = [int(line['work']) / parts for line in lines]
-    sync = [int(line['sync']) / parts for line in lines]
-    total = [a + b for a, b in zip(work, sync)]
+    work = by_round(lines, lambda line: int(line['work']) / parts)
+    sync = by_round(lines, lambda line: int(line['sync']) / parts)
+    total = by_round(lines, lambda line: (int(line['work']) + int(line['sync'])) / parts)
     return {
         'each': round(statistics.median(total), 1),
         'work': round(statistics.median(work), 1),
         'sync': round(statistics.median(sync), 1),
         'spread': round(spread(total), 5),
         'writes': statistics.median(int(line.get('writes', 0)) for line in lines),
-        'rounds': len(lines),
+        'rounds': len(total),
         'mb_per_s': round(share * 1000 / statistics.median(total), 1),
         'settings': {k: v for k, v in lines[0].items() if k not in MEASURED},
     }
