@@ -32,13 +32,17 @@ struct reply {
 	int refused;
 };
 
-/* Everything below @lock is covered by it; @log's writing too. */
+/*
+ * Everything below @lock is covered by it; @log's writing too.  @receiving is
+ * held from before a request is read until @lock is taken.
+ */
 struct server {
 	const struct server_opts *opts;
 	struct fuse_session *se;
 	struct reqlog *log;
 	struct devio io;
 	int ctl_fd;
+	pthread_mutex_t receiving;
 
 	pthread_mutex_t lock;
 	struct memfs fs;

@@ -13,6 +13,10 @@
  * A held request is kept as the bytes that came from the kernel, and given to
  * libfuse when it is released: until then the file system has not seen it.
  *
+ * One thread at a time reads from /dev/fuse, until it has the lock below: the
+ * log has requests in the order in which the kernel hands them out, on which
+ * fence() relies.
+ *
  * One lock is held from the logging of an arrival to the end of its handling,
  * and around each command.  So the entry "replied" of a released request
  * comes before any "arrived" of a request which that reply set free, although
@@ -360,17 +364,21 @@ static void *request_loop(void *arg)
 		int len;
 
 		populated = populated && buf.mem;
+		pthread_mutex_lock(&srv->receiving);
 		len = fuse_session_receive_buf(srv->se, &buf);
+		if (len > 0) {
+			if (!populated)
+				populate(&buf, len);
+			populated = true;
+			pthread_mutex_lock(&srv->lock);
+		}
+		pthread_mutex_unlock(&srv->receiving);
 		if (len == -EINTR || len == -EAGAIN)
 			continue;
 		/* 0: unmounted or aborted */
 		if (len <= 0)
 			return len ? srv : NULL;
-		if (!populated)
-			populate(&buf, len);
-		populated = true;
 
-		pthread_mutex_lock(&srv->lock);
 		req_parse(buf.mem, &req);
 		log_arrived(srv, &req);
 		rule = rules_find(&srv->rules, &req, true);
@@ -469,6 +477,7 @@ pid_t server_start(const struct server_opts *opts, int dev_fd,
 	srv.io.splice_out = opts->splice_out;
 	srv.io.gaps = opts->gaps;
 	srv.ctl_fd = sv[1];
+	pthread_mutex_init(&srv.receiving, NULL);
 	pthread_mutex_init(&srv.lock, NULL);
 	/* The guard must see the test's end, so keep no other descriptor. */
 	close_all_but(dev_fd, sv[1]);
