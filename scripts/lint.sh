@@ -102,4 +102,5 @@ run "python" check_python
 run "spelling" check_spelling
 run "kernel-doc" check_kernel_doc
 run "promises" scripts/promises.py check
+run "mutants" scripts/mutants.sh --check
 exit "$status"

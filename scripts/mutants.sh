@@ -11,6 +11,8 @@
 # sed command. The table kunit has KUnit cases, SUITE:CASE[:VARIANT] without
 # fuse_wb_, for UML; the others have kselftests, PROGRAM:FIXTURE[.VARIANT].TEST,
 # for x86_64. Both may have * and ? as in a shell: one test of those has to fail.
+#
+# mutants.sh --check: only see that each line still changes something.
 
 WANTED_ARCH=${ARCH:-}
 . "$(dirname "$0")/common.sh"
@@ -34,6 +36,17 @@ mutant_patch()
 	(cd "$dir" && diff -u "a/$file" "b/$file") >"$O/mutants/$name.patch" || :
 	rm -rf "$dir"
 	printf '%s\n' "$O/mutants/$name.patch"
+}
+
+# check_patches NAME PATCHES: has the series what a mutant leaves out?
+check_patches()
+{
+	local name=$1 patch patches
+
+	read -ra patches <<<"$2"
+	for patch in "${patches[@]}"; do
+		[ -e "$TOP/$patch" ] || die "$EX_USAGE" "$TABLES: $name: there is no patch $patch"
+	done
 }
 
 # What TESTS has to be for a runner to run these tests. kunit.py takes one glob:
@@ -129,6 +142,7 @@ read_tables()
 			[ "${WANTED_ARCH:-$arch}" = "$arch" ] || continue
 			chosen "$name" "${table##*/}" "$@" || continue
 			if [ "$file" = - ]; then
+				check_patches "$name" "$command"
 				setting=LEAVE_OUT=$command
 			else
 				setting=EXTRA_PATCHES=$(mutant_patch "$name" "$file" "$command")
@@ -165,6 +179,10 @@ mkdir -p "$O/mutants"
 # The patches first: while a mutant runs, its line stands in the source.
 prepare
 names=() settings=() runs=() cases=()
+if [ "${1:-}" = --check ]; then
+	read_tables
+	exit
+fi
 read_tables "$@"
 [ "${#names[@]}" != 0 ] || usage_error "no such mutant or table: $*, see $TABLES"
 run_unbroken
