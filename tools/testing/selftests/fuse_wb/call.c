@@ -250,7 +250,7 @@ static bool call_asleep(struct call *c)
 	return tid && task_blocked_in(tid, c->op->nr);
 }
 
-static int call_lost(struct call *c, const char *awaited)
+int call_lost(struct call *c, const char *awaited)
 {
 	fprintf(stderr, "# awaited for %d s in vain: %s %s\n", WAIT_SECONDS,
 		c->op->name, awaited);

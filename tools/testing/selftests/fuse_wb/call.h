@@ -136,6 +136,9 @@ bool call_returned(struct call *c);
  */
 int call_wait_blocked(struct call *c);
 
+/* Print what was awaited in vain, and all about the call.  Return: CALL_LOST. */
+int call_lost(struct call *c, const char *awaited);
+
 /**
  * call_wait_returned() - wait until the call has returned
  * @c: the call

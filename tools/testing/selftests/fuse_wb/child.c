@@ -24,17 +24,21 @@ pid_t child_start(unsigned long flags, const struct call_op *op,
 	return pid;
 }
 
+static bool child_lost(pid_t pid, const struct call_op *op, const char *awaited)
+{
+	fprintf(stderr, "# awaited for %d s in vain: %s %s\n", WAIT_SECONDS,
+		op->name, awaited);
+	process_print(stderr, pid);
+	return false;
+}
+
 bool child_await_blocked(pid_t pid, const struct call_op *op)
 {
 	__u64 deadline = wait_deadline();
 
 	while (!process_blocked_in(pid, op->nr)) {
-		if (now_usec() > deadline) {
-			fprintf(stderr, "# awaited for %d s in vain: %s to block\n",
-				WAIT_SECONDS, op->name);
-			process_print(stderr, pid);
-			return false;
-		}
+		if (now_usec() > deadline)
+			return child_lost(pid, op, "to block");
 		sched_yield();
 	}
 	return true;
@@ -42,8 +46,20 @@ bool child_await_blocked(pid_t pid, const struct call_op *op)
 
 bool child_stays_blocked(struct mnt *m, pid_t pid, const struct call_op *op)
 {
-	return child_await_blocked(pid, op) && !fence(m) &&
-	       child_await_blocked(pid, op);
+	__u64 deadline = wait_deadline();
+	long runs;
+
+	do {
+		if (!child_await_blocked(pid, op))
+			return false;
+		runs = task_runs(pid, pid);
+		if (fence(m) || !child_await_blocked(pid, op))
+			return false;
+		if (task_runs(pid, pid) == runs)
+			return true;
+	} while (now_usec() < deadline);
+
+	return child_lost(pid, op, "to stay where it is");
 }
 
 bool child_was_killed(struct mnt *m, pid_t pid)

@@ -25,7 +25,7 @@ pid_t child_start(unsigned long flags, const struct call_op *op,
 /* Sleep until it is asleep in the call.  Return: false after WAIT_SECONDS. */
 bool child_await_blocked(pid_t pid, const struct call_op *op);
 
-/* The same, and it stays so until something else happens. */
+/* The same, and it stays there as in call_stays_blocked(). */
 bool child_stays_blocked(struct mnt *m, pid_t pid, const struct call_op *op);
 
 /* Wait for its end.  Return: did SIGKILL end it? */

@@ -267,13 +267,24 @@ long mnt_tell(struct mnt *m, const char *path, char *word)
 
 int call_stays_blocked(struct mnt *m, struct call *c)
 {
-	int state = call_wait_blocked(c);
+	__u64 deadline = wait_deadline();
+	long runs;
+	int state;
 
-	if (state != CALL_BLOCKED)
-		return state;
-	if (fence(m))
-		return CALL_LOST;
-	return call_wait_blocked(c);
+	do {
+		state = call_wait_blocked(c);
+		if (state != CALL_BLOCKED)
+			return state;
+		runs = task_runs(getpid(), c->tid);
+		if (fence(m))
+			return CALL_LOST;
+		state = call_wait_blocked(c);
+		if (state != CALL_BLOCKED ||
+		    task_runs(getpid(), c->tid) == runs)
+			return state;
+	} while (now_usec() < deadline);
+
+	return call_lost(c, "to stay where it is");
 }
 
 int await_req(struct mnt *m, __u32 opcode, enum req_step step, int nth)

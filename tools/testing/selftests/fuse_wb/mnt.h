@@ -98,7 +98,8 @@ long mnt_tell(struct mnt *m, const char *path, char *word);
  * @m: the mount
  * @c: the call
  *
- * It has to sleep before and after a fence, and not to have returned.
+ * It has to sleep before and after a fence, not to have run meanwhile, and not to
+ * have returned: so what it has sent, and waits for, is in the log.
  *
  * Return: an enum call_state, as call_wait_blocked().
  */

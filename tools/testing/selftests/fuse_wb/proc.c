@@ -209,13 +209,36 @@ void process_print(FILE *out, pid_t pid)
 	closedir(dir);
 }
 
-long vm_counter(const char *file, const char *name)
+/* The number behind @name in a file of lines as "NAME NUMBER"; -1: no such line. */
+static long number_in(const char *file, const char *name)
 {
 	size_t len = strlen(name);
 	char line[256];
 	long value = -1;
 	FILE *f;
 
+	f = fopen(file, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, len) && strchr(" \t", line[len]))
+			value = atol(line + len);
+	if (f)
+		fclose(f);
+	return value;
+}
+
+long task_runs(pid_t pid, pid_t tid)
+{
+	long slept, preempted;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
+	slept = number_in(path, "voluntary_ctxt_switches:");
+	preempted = number_in(path, "nonvoluntary_ctxt_switches:");
+	return slept < 0 || preempted < 0 ? -1 : slept + preempted;
+}
+
+long vm_counter(const char *file, const char *name)
+{
 	/*
 	 * Each CPU keeps small changes to itself.  Without this file there is
 	 * one CPU, and nothing to fold.
@@ -223,13 +246,7 @@ long vm_counter(const char *file, const char *name)
 	if (write_file("/proc/sys/vm/stat_refresh", "1") && errno != ENOENT)
 		fprintf(stderr, "# folding the per-CPU counters: %s\n",
 			strerror(errno));
-	f = fopen(file, "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (!strncmp(line, name, len) && line[len] == ' ')
-			value = atol(line + len);
-	if (f)
-		fclose(f);
-	return value;
+	return number_in(file, name);
 }
 
 long pages_in_writeback(void)

@@ -14,6 +14,13 @@ void close_all_but(int fd1, int fd2);
 /* A thread's state as in /proc/PID/task/TID/stat, 0 when it is no more. */
 char task_state(pid_t pid, pid_t tid);
 
+/*
+ * How often a thread has gone from running to something else; -1 when it is no
+ * more.  One that sleeps, and sleeps with the same number later, has not run
+ * in between.
+ */
+long task_runs(pid_t pid, pid_t tid);
+
 /**
  * task_dying() - is a process exiting, or has it got SIGKILL?
  * @pid: the process
