@@ -8,9 +8,10 @@ print what is wrong with them. They are made from
     tools/testing/selftests/fuse_wb/promises    a promise a line, with its key
     "Promise: KEY, KEY" above a test            in the sources of the tests
     scripts/tests/mutants/*                     kernels that break a promise
+    tools/testing/selftests/fuse_wb/expected    what fails on the base kernel
 
-A key in the first comment of a file holds for all tests of the file, in another
-comment for the test below it.
+Each test has to fail on one of these kernels. A key in the first comment of a file
+holds for all tests of the file, in another comment for the test below it.
 """
 
 import collections
@@ -24,6 +25,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SELFTEST = 'tools/testing/selftests/fuse_wb'
 PROMISES = f'{SELFTEST}/promises'
 MUTANTS = 'scripts/tests/mutants'
+EXPECTED = f'{SELFTEST}/expected'
 README = 'README.md'
 BEGIN = '<!-- {} begins: written by make promises -->'
 END = '<!-- {} ends -->'
@@ -35,6 +37,10 @@ TOKEN = re.compile(r'''
     ^static\ void\ (?P<case>\w+)\(struct\ kunit\ \*test\)\n\{ |
     ^(?P<include>\#include)
 ''', re.DOTALL | re.MULTILINE | re.VERBOSE)
+
+# A case that only says why there is no other.
+NO_CASE = re.compile(r'^static void (\w+)\(struct kunit \*test\)\n\{\n\tkunit_skip\(.*\);\n\}',
+                     re.MULTILINE)
 
 # program: writeback_test, or a suite as fuse_wb_endings; fixture: '' in KUnit
 Test = collections.namedtuple('Test', 'program fixture name')
@@ -67,6 +73,16 @@ def read_mutants():
             name, file, command, tests = line.split('\t')[:4]
             mutants.append(Mutant(name, file, command, tests.split()))
     return mutants
+
+
+def read_base():
+    """What the base kernel fails, as patterns of a mutant."""
+    patterns = []
+    for line in lines_of(os.path.join(TOP, EXPECTED)):
+        condition, outcome, test = line.split()[:3]
+        if condition == 'base' and outcome != 'skip':
+            patterns.append(test if ':' in test else f'*:*.{test}')
+    return patterns
 
 
 def keys_in(comment):
@@ -104,10 +120,12 @@ def tests_of(path):
             found.append((token['fixture'], token['test'] or token['case'],
                           list(dict.fromkeys(head + above))))
             above = []
+    no_cases = NO_CASE.findall(text)
+    defined = [name for _, name, _ in found]
     for fixture, name, keys in found:
         if fixture:
             yield Test(program, fixture, name), keys
-        else:
+        elif no_cases.count(name) < defined.count(name):
             for suite, case in suites_of(text):
                 if case == name:
                     yield Test(suite, '', name), keys
@@ -193,7 +211,7 @@ def replaced(text, name, lines):
     return before + begin + '\n' + '\n'.join(lines) + end + rest.split(end)[1]
 
 
-def complaints(sections, tests, mutants):
+def complaints(sections, tests, mutants, base):
     """What is missing or misspelt."""
     known = [key for promises in sections.values() for key in promises]
     for test, keys in tests.items():
@@ -210,6 +228,10 @@ def complaints(sections, tests, mutants):
         for pattern in mutant.tests:
             if not named([pattern], tests):
                 yield f'{MUTANTS}: {mutant.name}: no test is called {pattern}'
+    patterns = base + [pattern for mutant in mutants for pattern in mutant.tests]
+    for test in tests:
+        if not named(patterns, [test]):
+            yield f'{test.program}: {test.name}: no kernel of {MUTANTS} breaks it'
     for key in {key for key in known if known.count(key) > 1}:
         yield f'{PROMISES}: "{key}" stands there more than once'
 
@@ -220,7 +242,7 @@ def main():
         print(__doc__, file=sys.stderr)
         sys.exit(USAGE)
     sections, tests, mutants = read_promises(), read_tests(), read_mutants()
-    found = list(complaints(sections, tests, mutants))
+    found = list(complaints(sections, tests, mutants, read_base()))
     path = os.path.join(TOP, README)
     with open(path, encoding='utf-8') as file:
         text = file.read()
