@@ -219,7 +219,8 @@ static long number_in(const char *file, const char *name)
 
 	f = fopen(file, "re");
 	while (f && fgets(line, sizeof(line), f))
-		if (!strncmp(line, name, len) && strchr(" \t", line[len]))
+		if (!strncmp(line, name, len) &&
+		    (line[len] == ' ' || line[len] == '\t'))
 			value = atol(line + len);
 	if (f)
 		fclose(f);
