@@ -162,8 +162,9 @@ int writers_count(struct writers *w, struct trace *t, const struct mnt *m)
 
 void shapes_count(struct shapes *s, struct reqlog *log, __u32 begun)
 {
-	__u64 page = sysconf(_SC_PAGESIZE), end = 0;
+	__u64 page = sysconf(_SC_PAGESIZE), begin = 0, end = 0;
 	const struct req_event *ev;
+	bool single;
 	__u32 i;
 
 	memset(s, 0, sizeof(*s));
@@ -171,11 +172,14 @@ void shapes_count(struct shapes *s, struct reqlog *log, __u32 begun)
 		ev = &log->ev[i];
 		if (ev->req.opcode != FUSE_WRITE || ev->step != REQ_ARRIVED)
 			continue;
+		single = ev->req.size <= page;
 		s->nr++;
-		s->single += ev->req.size <= page;
+		s->single += single;
+		s->again += single && ev->req.off >= begin && ev->req.off < end;
 		s->back += i < begun && ev->req.off < end;
 		s->pages += (ev->req.size + page - 1) / page;
-		end = ev->req.off + ev->req.size;
+		begin = ev->req.off;
+		end = begin + ev->req.size;
 	}
 }
 

@@ -93,6 +93,10 @@ int writers_count(struct writers *w, struct trace *t, const struct mnt *m);
  * struct shapes - what the WRITEs of the log look like
  * @nr: how many there were
  * @single: those of one page or less
+ * @again: those of them whose page the WRITE before had, too.  The flusher may take
+ *	the CPU between the fault that makes a page dirty and the store that it is
+ *	for; then the page is sent, the store faults again, and so on.  Nothing but
+ *	that page was dirty, so these tell nothing about how others are written.
  * @back: those that begin before the one that came before them has ended, until
  *	fsync begins, which goes through the file beside the flusher
  * @pages: the pages of all of them
@@ -100,6 +104,7 @@ int writers_count(struct writers *w, struct trace *t, const struct mnt *m);
 struct shapes {
 	long nr;
 	long single;
+	long again;
 	long back;
 	long pages;
 };
