@@ -11,6 +11,7 @@
 
 #include "memblock.h"
 #include "proc.h"
+#include "wait.h"
 
 /* A bit of /proc/kpageflags; <linux/kernel-page-flags.h> is not for users. */
 #define KPF_RESERVED	32
@@ -142,17 +143,41 @@ static bool has_reserved(__u64 pfn)
 	return found;
 }
 
+/* Is a page in @block; or, when that is NULL, in one that has nothing reserved? */
+static bool fits(__u64 pfn, const char *block)
+{
+	static char last[64];
+	static bool reserved;
+	char dir[64];
+
+	if (!pfn || block_of(pfn, dir, sizeof(dir)))
+		return false;
+	if (block)
+		return !strcmp(dir, block);
+	if (strcmp(dir, last))
+		reserved = has_reserved(pfn);
+	snprintf(last, sizeof(last), "%s", dir);
+	return !reserved;
+}
+
+static bool all_fit(char *p, size_t len, const char *block)
+{
+	size_t page = sysconf(_SC_PAGESIZE), off;
+
+	for (off = 0; off < len; off += page)
+		if (!fits(pfn_of(p + off), block))
+			return false;
+	return true;
+}
+
 /*
- * Use up memory until the next page is from @block; or, when that is NULL, from
- * any that has nothing reserved.  As every processor keeps free pages of its own,
- * stay on one.
+ * Use up memory until the next pages are from @block.  As every processor keeps
+ * free pages of its own, stay on one.
  */
 static int use_up(const char *block)
 {
-	char dir[64], last[64] = "", *p;
-	bool reserved = false;
 	size_t step = 2 << 20;
-	__u64 pfn;
+	char *p;
 	int i;
 
 	run_on_cpu(0);
@@ -161,26 +186,32 @@ static int use_up(const char *block)
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 		if (p == MAP_FAILED)
 			return -1;
-		pfn = pfn_of(p + step - 1);
-		if (block_of(pfn, dir, sizeof(dir)))
-			return -1;
-		if (!block && strcmp(dir, last))
-			reserved = has_reserved(pfn);
-		snprintf(last, sizeof(last), "%s", dir);
-		if (block ? !strcmp(dir, block) : !reserved)
+		if (all_fit(p, step, block))
 			return munmap(p, step);
 	}
 	return -1;
 }
 
-int reach_block(const char *block)
+int cache_in_block(int fd, size_t len, const char *block)
 {
-	return use_up(block);
-}
+	__u64 deadline = wait_deadline();
+	bool fit = movable_node() < 0;
+	char *p;
 
-int leave_reserved_blocks(void)
-{
-	return movable_node() < 0 ? 0 : use_up(NULL);
+	/* Whoever gives a page back meanwhile may have that one used instead. */
+	while (!fit && now_usec() < deadline) {
+		if (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) || use_up(block))
+			break;
+		p = mmap(NULL, len, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+		if (p == MAP_FAILED)
+			break;
+		fit = all_fit(p, len, block);
+		munmap(p, len);
+	}
+	if (!fit)
+		fprintf(stderr, "# awaited in vain: all pages of a file in %s\n",
+			block ? block : "a block that can go offline");
+	return fit ? 0 : -1;
 }
 
 char *spread_pages(size_t size)

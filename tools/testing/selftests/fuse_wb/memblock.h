@@ -38,13 +38,19 @@ int movable_node(void);
  */
 void use_movable_node(bool on);
 
-/*
- * Use up memory until the next page comes from this block; or does not come from
- * one of which the kernel has reserved pages at boot, as it has of the last, for
- * these never go.  All of it is given back when the process ends.  Return: 0, or -1.
+/**
+ * cache_in_block() - have the pages of a file's cache in a certain block
+ * @fd: the file; none of its pages is dirty
+ * @len: its size in bytes
+ * @block: the folder of the block; NULL: any of which the kernel has reserved no
+ *	page at boot, as it has of the last, for such a block never goes
+ *
+ * The pages are read in.  Memory that comes first is used up, and given back when
+ * the process ends.  Where no memory is movable nothing is done.
+ *
+ * Return: 0, or -1 after a message.
  */
-int reach_block(const char *block);
-int leave_reserved_blocks(void);
+int cache_in_block(int fd, size_t len, const char *block);
 
 /*
  * Memory of the test's own, @size bytes, of which one page in SPREAD_STEP stays.

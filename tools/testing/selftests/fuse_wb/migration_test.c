@@ -32,19 +32,20 @@ static void write_movable(struct __test_metadata *_metadata, int fd,
 			  const char *data)
 {
 	use_movable_node(true);
-	ASSERT_EQ(0, leave_reserved_blocks());
+	ASSERT_EQ(0, cache_in_block(fd, LEN, NULL));
 	ASSERT_EQ(LEN, write(fd, data, LEN));
 	use_movable_node(false);
 }
 
-/* For FIXTURE_SETUP(): @data of LEN bytes, and @fd, empty, to write them to. */
+/* For FIXTURE_SETUP(): @data of LEN bytes, and @fd, as long, to write them to. */
 static void make_file(struct __test_metadata *_metadata, struct mnt *m,
 		      char **data, int *fd)
 {
 	*data = malloc(LEN);
 	ASSERT_NE(NULL, *data);
 	fill_pattern(*data, LEN, 1);
-	*fd = mnt_open(m, FILE_NAME, O_RDWR | O_CREAT);
+	ASSERT_EQ(0, server_put(m->ctl, FILE_NAME, LEN - 1, "", 1));
+	*fd = mnt_open(m, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, *fd);
 }
 
@@ -393,7 +394,7 @@ FIXTURE_SETUP(low)
 		write_file(path, "offline");
 	}
 	use_movable_node(true);
-	ASSERT_EQ(0, reach_block(self->lowest));
+	ASSERT_EQ(0, cache_in_block(self->fd, LEN, self->lowest));
 	ASSERT_EQ(0, read_line(FLUSHER_INTERVAL, self->interval, 16));
 	/* Or the flusher comes of its own accord before the test does. */
 	ASSERT_EQ(0, write_file(FLUSHER_INTERVAL, "100000"));

@@ -46,16 +46,14 @@ FIXTURE(mixed)
 /* One after the other, the pages come from one block as a rule. */
 static int fill_files(struct _test_data_mixed *self)
 {
-	char *seen = malloc(KIB_64);
 	int i, ret = 0;
 
-	for (i = 0; i < FILES; i++)
-		if (i == CLEAN)
-			ret |= pread(self->fd[i], seen, KIB_64, 0) != KIB_64;
-		else
+	for (i = 0; i < FILES; i++) {
+		ret |= cache_in_block(self->fd[i], KIB_64, NULL);
+		if (i != CLEAN)
 			ret |= pwrite(self->fd[i], self->data, KIB_64, 0) !=
 			       KIB_64;
-	free(seen);
+	}
 	return ret;
 }
 
@@ -79,14 +77,15 @@ FIXTURE_SETUP(mixed)
 	ASSERT_EQ(0, server_put(self->m.ctl, names[CLEAN], 0, self->data,
 				KIB_64));
 	for (i = 0; i < FILES; i++) {
-		self->fd[i] = mnt_open(&self->m, names[i], O_RDWR | O_CREAT);
+		ASSERT_EQ(0, server_put(self->m.ctl, names[i], KIB_64 - 1,
+					self->data + KIB_64 - 1, 1));
+		self->fd[i] = mnt_open(&self->m, names[i], O_RDWR);
 		ASSERT_LE(0, self->fd[i]);
 	}
 	self->kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	ASSERT_LE(0, lseek(self->kmsg, 0, SEEK_END));
 
 	use_movable_node(true);
-	ASSERT_EQ(0, leave_reserved_blocks());
 	ASSERT_EQ(0, fill_files(self));
 	use_movable_node(false);
 	for (i = 0; i < FILES; i++) {
