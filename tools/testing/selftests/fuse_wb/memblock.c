@@ -19,6 +19,15 @@
 /* Pages of which /proc/kpageflags is read at a time. */
 #define FLAGS		512
 
+/*
+ * Compaction takes free memory from pageblocks in which a page is used.  When
+ * some of them had nothing for it, it looks at every 32nd page frame alone, and
+ * finds a free run by its first page (isolate_freepages() in mm/compaction.c).
+ * So of this many pages one stays: some in each pageblock, and what is between
+ * them has an aligned run of 64 wherever it begins.
+ */
+#define SPREAD_STEP	128
+
 __u64 pfn_of(void *addr)
 {
 	long page = sysconf(_SC_PAGESIZE);

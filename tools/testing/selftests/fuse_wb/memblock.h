@@ -53,10 +53,9 @@ void use_movable_node(bool on);
 int cache_in_block(int fd, size_t len, const char *block);
 
 /*
- * Memory of the test's own, @size bytes, of which one page in SPREAD_STEP stays.
- * Return: its address, or NULL.
+ * Memory of the test's own, @size bytes, of which but a page here and there stays,
+ * so that compaction moves pages to the rest.  Return: its address, or NULL.
  */
-#define SPREAD_STEP	16
 char *spread_pages(size_t size);
 
 #endif
