@@ -88,11 +88,23 @@ make_initrds()
 	done
 }
 
-# Show results while they come: one line for each test.
+# Show results while they come: one line for each test, and what it said of one that
+# fails, unless failures are expected; the verdict has the server's log, too.
 follow()
 {
-	tail -n +1 -f --pid="$1" "$2/out.txt" 2>/dev/null |
-		sed -u -n -E 's/^# (ok|not ok) [0-9]+ (.*)/  \1 \2/p' >&2
+	local reasons=p
+
+	[ -z "${EXPECT:-}" ] || reasons=
+	tail -n +1 -f --pid="$1" "$2/out.txt" 2>/dev/null | sed -u -n -E '
+		/^# #  RUN /h
+		/^# # [^ ].*[^:]$/H
+		s/^# ok [0-9]+ (.*)/  ok \1/p
+		/^# not ok [0-9]+ /{
+			s/^# not ok [0-9]+ (.*)/  not ok \1/p
+			x
+			s/^[^\n]*\n//
+			s/(^|\n)# # /\1\t/g'"$reasons"'
+		}' >&2
 }
 
 # One boot. What several say is judged as one: their files are put together, with
