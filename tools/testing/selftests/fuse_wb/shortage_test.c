@@ -10,13 +10,19 @@
  * Promise: reclaim
  */
 
+#include <string.h>
+#include <sys/mman.h>
+
 #include "cgroup.h"
 #include "common.h"
 #include "memblock.h"
 #include "memhog.h"
+#include "trace.h"
 
 #define FILE_NAME	"file"
+#define CLEAN_NAME	"clean"
 #define DIRTY		(8 << 20)
+#define CLEAN		(4 << 20)
 #define LEFT		(64UL << 20)
 
 /*
@@ -28,6 +34,7 @@ FIXTURE(pressure)
 {
 	struct mnt m;
 	struct memhog hog;
+	struct trace trace;
 	int fd;
 };
 
@@ -59,6 +66,7 @@ FIXTURE_SETUP(pressure)
 
 FIXTURE_TEARDOWN(pressure)
 {
+	EXPECT_EQ(0, trace_end(&self->trace));
 	EXPECT_EQ(0, memhog_give_back(&self->hog));
 	mnt_teardown(_metadata, &self->m);
 }
@@ -74,7 +82,9 @@ static void check_ends(struct __test_metadata *_metadata,
 		.fd = self->fd }));
 }
 
-TEST_F(pressure, allocation_ends_while_writes_are_held)
+/* Who allocates more than there is on the node ends, as the OOM killer ends him. */
+static void run_short(struct __test_metadata *_metadata,
+		      struct _test_data_pressure *self)
 {
 	size_t len = 4 * LEFT;
 	long status;
@@ -93,6 +103,85 @@ TEST_F(pressure, allocation_ends_while_writes_are_held)
 	}
 	EXPECT_TRUE(was_killed(status)) {
 		TH_LOG("there was enough memory: nothing was tested");
+	}
+}
+
+TEST_F(pressure, allocation_ends_while_writes_are_held)
+{
+	run_short(_metadata, self);
+	check_ends(_metadata, self);
+}
+
+/* How often kswapd of a node has paused for writeback in a round. */
+struct pauses {
+	int node;
+	int rounds;
+	int now;
+	int most;
+};
+
+static void count_pause(const struct trace_event *ev, void *arg)
+{
+	struct pauses *pauses = arg;
+
+	if (strncmp(ev->comm, "kswapd", 6) ||
+	    trace_value(ev, "nid") != pauses->node)
+		return;
+	if (!strcmp(ev->name, "mm_vmscan_kswapd_wake")) {
+		pauses->rounds++;
+		pauses->now = 0;
+	} else if (strstr(ev->what, "VMSCAN_THROTTLE_WRITEBACK")) {
+		pauses->now++;
+		if (pauses->most < pauses->now)
+			pauses->most = pauses->now;
+	}
+}
+
+/*
+ * When all that kswapd meets is under writeback, it pauses, and gives time to who
+ * writes.  For a server that does not answer, one pause in a round is enough: a
+ * broken kernel pauses at each priority, and who allocates may have to wait until
+ * 16 rounds have failed.
+ */
+TEST_F(pressure, kswapd_pauses_once_a_round_for_held_writes)
+{
+	static const char *const events[] = {
+		"vmscan/mm_vmscan_kswapd_wake", "vmscan/mm_vmscan_throttled",
+		NULL
+	};
+	struct pauses pauses = { .node = movable_node() };
+	const char *missing;
+	void *clean;
+	int fd, i;
+
+	missing = trace_start(&self->trace, events);
+	if (missing && *missing)
+		SKIP(return, "%s", missing);
+	ASSERT_EQ(NULL, missing);
+	ASSERT_EQ(0, server_put(self->m.ctl, CLEAN_NAME, CLEAN - 1, "", 1));
+	fd = mnt_open(&self->m, CLEAN_NAME, O_RDONLY);
+	ASSERT_LE(0, fd);
+	/*
+	 * Not each time is everything under writeback just when kswapd looks.
+	 * And it must have something to reclaim: when 16 rounds have failed, it
+	 * leaves the node alone until somebody has success.
+	 */
+	for (i = 0; i < 4; i++) {
+		use_movable_node(true);
+		clean = mmap(NULL, CLEAN, PROT_READ, MAP_SHARED | MAP_POPULATE,
+			     fd, 0);
+		use_movable_node(false);
+		ASSERT_NE(MAP_FAILED, clean);
+		run_short(_metadata, self);
+		ASSERT_EQ(0, munmap(clean, CLEAN));
+	}
+	EXPECT_EQ(0, trace_read(&self->trace, count_pause, &pauses));
+	EXPECT_LT(0, pauses.rounds) {
+		TH_LOG("kswapd was not woken: nothing was tested");
+	}
+	EXPECT_GE(1, pauses.most) {
+		TH_LOG("%d pauses in one of %d rounds", pauses.most,
+		       pauses.rounds);
 	}
 
 	check_ends(_metadata, self);
