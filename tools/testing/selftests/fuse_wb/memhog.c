@@ -93,6 +93,11 @@ int touch_memory(void *len)
 		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return 1;
+	/*
+	 * The page tables first: they come from lower zones, and when those are
+	 * short first, the OOM killer is called with much left in the others.
+	 */
+	madvise(p, bytes, MADV_POPULATE_READ);
 	memset(p, 1, bytes);
 	return 0;
 }
