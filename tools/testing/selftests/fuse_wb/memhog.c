@@ -85,7 +85,7 @@ int memhog_give_back(struct memhog *hog)
 
 int touch_memory(void *len)
 {
-	size_t bytes = *(size_t *)len;
+	size_t bytes = *(size_t *)len, at;
 	char *p;
 
 	write_file("/proc/self/oom_score_adj", "1000");
@@ -97,7 +97,8 @@ int touch_memory(void *len)
 	 * The page tables first: they come from lower zones, and when those are
 	 * short first, the OOM killer is called with much left in the others.
 	 */
-	madvise(p, bytes, MADV_POPULATE_READ);
+	for (at = 0; at < bytes; at += HUGE_KB << 10)
+		madvise(p + at, 1, MADV_POPULATE_READ);
 	memset(p, 1, bytes);
 	return 0;
 }
