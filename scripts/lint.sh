@@ -22,25 +22,23 @@ files()
 		done
 }
 
-# Away from this repository's git, which checkpatch would take for the kernel's.
+# The files that are named on standard input, on all processors: this was three quarters
+# of what lint takes. Away from this repository's git, which checkpatch would take for
+# the kernel's.
 checkpatch()
 {
-	GIT_DIR=/nonexistent "$WORK/base/src/scripts/checkpatch.pl" --root="$WORK/base/src" --strict --quiet \
-		--no-summary "$@"
+	GIT_DIR=/nonexistent xargs -d '\n' -P "$(nproc)" -n 8 "$WORK/base/src/scripts/checkpatch.pl" \
+		--root="$WORK/base/src" --strict --quiet --no-summary "$@"
 }
 
 check_c()
 {
-	files '*.c' '*.h' | while read -r file; do
-		checkpatch -f "$file"
-	done
+	files '*.c' '*.h' | checkpatch -f
 }
 
 check_patches()
 {
-	series_patches | while read -r file; do
-		checkpatch "$file"
-	done
+	series_patches | checkpatch
 }
 
 check_spdx()
