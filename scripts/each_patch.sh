@@ -3,7 +3,9 @@
 #
 # each_patch.sh: apply the series patch by patch, build after each what it can
 # have broken, on both architectures with W=1 and sparse, and fail when a build
-# fails or warns of something that the base does not warn of.
+# fails or warns of something that the base does not warn of. The architectures go
+# beside each other, each in a tree of its own: make and the compiler of the one file
+# that most patches change have no use for two processors.
 
 . "$(dirname "$0")/common.sh"
 
@@ -90,7 +92,7 @@ objects()
 # Build, and print the warnings without what differs from build to build.
 warnings()
 {
-	local log=$EACH/$ARCH.log targets
+	local log=$EACH/log targets
 
 	mapfile -t targets < <(objects)
 	if ! build "${targets[@]}" >"$log" 2>&1; then
@@ -106,13 +108,13 @@ check_arch()
 
 	restore_base
 	configure
-	: >"$EACH/$ARCH.warnings"
-	warnings >"$EACH/$ARCH.warnings" || die "$EX_FAIL" "the base does not build for $ARCH"
+	: >"$EACH/warnings"
+	warnings >"$EACH/warnings" || die "$EX_FAIL" "the base does not build for $ARCH"
 	while read -r entry; do
 		echo "$ARCH: $entry"
 		apply_entry "$entry"
-		warnings >"$EACH/$ARCH.new" || die "$EX_FAIL" "$entry breaks the build for $ARCH"
-		new=$(sort "$EACH/$ARCH.new" | comm -13 "$EACH/$ARCH.warnings" -)
+		warnings >"$EACH/new" || die "$EX_FAIL" "$entry breaks the build for $ARCH"
+		new=$(sort "$EACH/new" | comm -13 "$EACH/warnings" -)
 		[ -z "$new" ] || die "$EX_FAIL" "$entry brings new warnings for $ARCH:"$'\n'"$new"
 	done < <(series_entries)
 }
@@ -122,10 +124,20 @@ for ARCH in um x86_64; do
 	[ -e "$WORK/patched/$ARCH/mm/vmscan.o" ] ||
 		usage_error "build the $ARCH kernel first: make kselftest ARCH=$ARCH"
 done
-EACH=$WORK/each
-TREE=$EACH/src
+export ARCH
+pids=()
 for ARCH in um x86_64; do
-	OBJ=$EACH/$ARCH
-	export ARCH
-	check_arch
+	EACH=$WORK/each/$ARCH
+	TREE=$EACH/src
+	OBJ=$EACH/obj
+	mkdir -p "$EACH"
+	start check_arch 2>"$EACH/errors"
+	pids+=("$child")
 done
+status=0
+for pid in "${pids[@]}"; do
+	finish "$pid" || status=$?
+done
+# The last words of one may be far above those of the other.
+[ "$status" = 0 ] || tail -n 20 "$WORK"/each/*/errors >&2
+exit "$status"
