@@ -90,6 +90,19 @@ run()
 	end_run "$1" "$child"
 }
 
+# A run beside the steps between its beginning, with the words of begin_run, and its
+# end, with those of end_run: what it says is shown then.
+begin_beside()
+{
+	begin_run "$@" >"$O/logs/step-$1.log" 2>&1
+	note "[$1/$STEPS] $2: begun, beside the next step"
+}
+
+end_beside()
+{
+	end_run "$1" "$2" "$O/logs/step-$1.log"
+}
+
 # prove_tests N TITLE FILE...: TAP programs, each of their tests counted.
 prove_tests()
 {
@@ -122,22 +135,21 @@ prove_tests 4 "tests of the scripts" scripts/tests/{verdict,series,list_tests}.t
 run 5 "KUnit under UML" kunit.sh ARCH=um
 check 6 "KUnit cases fail on a kernel whose writeback never ends" env ARCH=um \
 	"$TOP/scripts/mutants.sh" writeback-never-ends
-run 7 "KUnit, x86_64" kunit.sh ARCH=x86_64
-run 8 "kselftests, x86_64, patched" kselftest.sh ARCH=x86_64
-check 9 "no more instructions a page than scripts/bench/figures allows" \
+# A guest does not keep two processors busy: what needs a compiler goes beside it.
+begin_beside 7 "kselftests, x86_64, patched" kselftest.sh ARCH=x86_64
+patched_run=$child
+run 8 "KUnit, x86_64" kunit.sh ARCH=x86_64
+run 9 "kselftests, UML, patched" kselftest.sh ARCH=um
+end_beside 7 "$patched_run"
+check 10 "no more instructions a page than scripts/bench/figures allows" \
 	"$TOP/scripts/bench.sh" guard
-run 10 "kselftests, UML, patched" kselftest.sh ARCH=um
-# Most tests of direct I/O fail on base, and each waits for its deadline to do so. So do
-# others: the compilers of the next step have the processors meanwhile.
-base="kselftests, x86_64, base: exactly the listed ones fail"
-base_log=$O/logs/base.log
-begin_run 11 "$base" kselftest.sh ARCH=x86_64 KERNEL=base EXPECT=base \
-	TESTS="!aio_test !direct_test !iomode_test !mixed_test !signal_test !uring_test" \
-	>"$base_log" 2>&1
+# Most tests of direct I/O fail on base, and each waits for its deadline to do so.
+begin_beside 11 "kselftests, x86_64, base: exactly the listed ones fail" \
+	kselftest.sh ARCH=x86_64 KERNEL=base EXPECT=base \
+	TESTS="!aio_test !direct_test !iomode_test !mixed_test !signal_test !uring_test"
 base_run=$child
-note "[11/$STEPS] $base: begun, beside the next step"
 check 12 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
-end_run 11 "$base_run" "$base_log"
+end_beside 11 "$base_run"
 check 13 "kselftests fail on a kernel whose fsync does not wait" env ARCH=x86_64 \
 	"$TOP/scripts/mutants.sh" fsync-returns-at-once
 prove_tests 14 "tests of the guest" scripts/tests/guest.t

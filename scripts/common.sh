@@ -193,10 +193,12 @@ apply_patch()
 	patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$1"
 }
 
-# Both source trees, as a step of every run.
+# Both source trees, as a step of every run. make check has two runs at a time.
 prepare()
 {
-	"$TOP/scripts/source.sh" && "$TOP/scripts/series.sh"
+	{
+		flock 7 && "$TOP/scripts/source.sh" && "$TOP/scripts/series.sh"
+	} 7>"$WORK/source.lock"
 }
 
 # One run at a time in a build directory: two would build over each other.
