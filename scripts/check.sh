@@ -91,10 +91,11 @@ run()
 }
 
 # A run beside the steps between its beginning, with the words of begin_run, and its
-# end, with those of end_run: what it says is shown then.
+# end, with those of end_run: what it says is shown then. It has to share the
+# processors, so give it time.
 begin_beside()
 {
-	begin_run "$@" >"$O/logs/step-$1.log" 2>&1
+	begin_run "$@" TIMEOUT=1800 >"$O/logs/step-$1.log" 2>&1
 	note "[$1/$STEPS] $2: begun, beside the next step"
 }
 
