@@ -222,8 +222,15 @@ new_results()
 {
 	local name
 
-	RESULTS=$O/results/$(date +%Y%m%d-%H%M%S)-$ARCH-${2:-$KERNEL}
-	mkdir -p "$RESULTS"
+	mkdir -p "$O/results"
+	# Another run may have begun in the same second.
+	until
+		RESULTS=$O/results/$(date +%Y%m%d-%H%M%S)-$ARCH-${2:-$KERNEL}
+		mkdir "$RESULTS" 2>/dev/null
+	do
+		[ -e "$RESULTS" ] || die "$EX_USAGE" "cannot make the results folder '$RESULTS'"
+		sleep 1
+	done
 	ln -sfn "$(basename "$RESULTS")" "$O/results/latest"
 	[ -z "${RESULTS_FILE:-}" ] || printf '%s\n' "$RESULTS" >"$RESULTS_FILE"
 	{
