@@ -96,11 +96,12 @@ run()
 begin_beside()
 {
 	begin_run "$@" TIMEOUT=1800 >"$O/logs/step-$1.log" 2>&1
-	note "[$1/$STEPS] $2: begun, beside the next step"
+	note "[$1/$STEPS] $2: begun, beside the next steps"
 }
 
 end_beside()
 {
+	note "[$1/$STEPS] waiting for its end, so far: $(tail -n 1 "$O/logs/step-$1.log")"
 	end_run "$1" "$2" "$O/logs/step-$1.log"
 }
 
@@ -142,16 +143,16 @@ patched_run=$child
 run 8 "KUnit, x86_64" kunit.sh ARCH=x86_64
 run 9 "kselftests, UML, patched" kselftest.sh ARCH=um
 end_beside 7 "$patched_run"
-check 10 "no more instructions a page than scripts/bench/figures allows" \
-	"$TOP/scripts/bench.sh" guard
 # Most tests of direct I/O fail on base, and each waits for its deadline to do so.
-begin_beside 11 "kselftests, x86_64, base: exactly the listed ones fail" \
+begin_beside 10 "kselftests, x86_64, base: exactly the listed ones fail" \
 	kselftest.sh ARCH=x86_64 KERNEL=base EXPECT=base \
 	TESTS="!aio_test !direct_test !iomode_test !mixed_test !signal_test !uring_test"
 base_run=$child
+check 11 "no more instructions a page than scripts/bench/figures allows" \
+	"$TOP/scripts/bench.sh" guard
 check 12 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
-end_beside 11 "$base_run"
 check 13 "kselftests fail on a kernel whose fsync does not wait" env ARCH=x86_64 \
 	"$TOP/scripts/mutants.sh" fsync-returns-at-once
 prove_tests 14 "tests of the guest" scripts/tests/guest.t
+end_beside 10 "$base_run"
 end 0
