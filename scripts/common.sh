@@ -193,12 +193,18 @@ apply_patch()
 	patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$1"
 }
 
-# Both source trees, as a step of every run. make check has two runs at a time.
+# Both source trees, as a step of every run.
 prepare()
 {
-	{
-		flock 7 && "$TOP/scripts/source.sh" && "$TOP/scripts/series.sh"
-	} 7>"$WORK/source.lock"
+	"$TOP/scripts/source.sh" && "$TOP/scripts/series.sh"
+}
+
+# For the scripts that make the source trees: one at a time. make check has two runs
+# at a time. The lock lasts as long as the script.
+lock_source()
+{
+	exec 7>"$WORK/source.lock"
+	flock 7
 }
 
 # One run at a time in a build directory: two would build over each other.

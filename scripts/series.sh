@@ -166,6 +166,7 @@ install_stage()
 
 check_variables
 find_work
+lock_source
 check_leave_out
 check_extra_patches
 STAGE=$WORK/stage

@@ -68,6 +68,7 @@ copy_ksrc()
 
 check_variables
 find_work
+lock_source
 if [ -n "$KSRC" ]; then
 	copy_ksrc
 else
