@@ -146,7 +146,8 @@ static void count_event(const struct trace_event *ev, void *arg)
 		w->others++;
 	} else if (is_flusher(w, ev->pid)) {
 		w->flusher++;
-	} else if (trace_value(ev, "mode") == 1) {
+	} else if (trace_value(ev, "mode") == 1 ||
+		   strstr(ev->what, "end=0x7fffffffffffffff")) {
 		w->sync++;
 	} else {
 		if (!w->others++)

@@ -61,7 +61,8 @@ int check_dirty_file(struct mnt *m, const char *name, size_t size);
  * struct writers - who has written pages, as the tracepoints tell
  * @bdi: "bdi MAJOR:MINOR:", of the mount
  * @flusher: pages by the mount's flusher
- * @sync: pages by whoever had to wait for them, as in fsync(2)
+ * @sync: pages by whoever had to wait for them, as in fsync(2), or sends all of the
+ *	file, as in munmap(2)
  * @others: pages by anybody else, or on behalf of reclaim
  * @passes: how often the flusher has begun with a file of the mount
  * @woken: how often a flusher began because reclaim had asked for it
