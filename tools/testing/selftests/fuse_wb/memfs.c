@@ -18,6 +18,7 @@
 #include <time.h>
 #include <fuse_lowlevel.h>
 
+#include "memask.h"
 #include "memdir.h"
 #include "memfs.h"
 #include "server.h"
@@ -488,6 +489,8 @@ const struct fuse_lowlevel_ops memfs_ops = {
 	.getlk		= do_getlk,
 	.setlk		= do_setlk,
 	.fallocate	= do_fallocate,
+	.lseek		= memask_lseek,
+	.ioctl		= memask_ioctl,
 	.copy_file_range = do_copy_file_range,
 	.readdir	= memdir_readdir,
 	.readdirplus	= memdir_readdirplus,

@@ -276,6 +276,57 @@ TEST_F(size, blocks_are_refreshed_after_close)
 }
 
 /*
+ * tar(1) and cp(1) take a file with fewer blocks than its size needs for one with
+ * holes.  What the server has not been sent, or has not replied about, is none.
+ *
+ * Promise: questions
+ */
+TEST_F(size, blocks_count_what_is_dirty_or_in_flight)
+{
+	size_t len = 4 * self->page;
+	struct stat st;
+
+	/* The kernel has cached that there are none. */
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	ASSERT_EQ(0, st.st_blocks);
+	ASSERT_EQ((ssize_t)len, pwrite(self->fd, self->data, len, 0));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_EQ((blkcnt_t)(len / 512), st.st_blocks) {
+		TH_LOG("while dirty");
+	}
+
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_EQ((blkcnt_t)(len / 512), st.st_blocks) {
+		TH_LOG("while the WRITE is in flight");
+	}
+
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_EQ((blkcnt_t)(len / 512), st.st_blocks) {
+		TH_LOG("after the reply");
+	}
+}
+
+/*
+ * A hole is none: no more blocks are counted than are dirty.
+ *
+ * Promise: questions
+ */
+TEST_F(size, blocks_do_not_count_a_hole)
+{
+	struct stat st;
+
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	ASSERT_EQ(0, st.st_blocks);
+	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 256 * self->page));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_EQ(self->page / 512, st.st_blocks);
+}
+
+/*
  * Another client changes the file while a SETATTR of this one is under way, and
  * the server says so.  The reply to SETATTR is then old, whatever it says.
  *

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the server is asked about the data of its files. */
+
+#ifndef FUSE_WB_MEMASK_H
+#define FUSE_WB_MEMASK_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* The sum of the bytes of a file, as the server has them */
+#define MEMASK_SUM	_IOR('w', 1, __u64)
+
+/* What is all zeros in this unit, aligned, is a hole. */
+#define MEMASK_BLOCK	4096
+
+#ifdef FUSE_USE_VERSION
+#include <fuse_lowlevel.h>
+
+/* Handlers of struct fuse_lowlevel_ops. */
+void memask_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
+		  struct fuse_file_info *fi);
+void memask_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
+		  struct fuse_file_info *fi, unsigned int flags,
+		  const void *in, size_t in_len, size_t out_len);
+#endif
+
+#endif
