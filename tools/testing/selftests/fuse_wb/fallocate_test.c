@@ -321,6 +321,41 @@ TEST_F(fallocate, store_inside_brings_nothing_back)
 			       2 * self->page + STORE_LEN);
 }
 
+/*
+ * The hole touches three pages: stores to their neighbours go on meanwhile.
+ *
+ * Promise: holes
+ */
+TEST_F(fallocate, store_outside_does_not_wait)
+{
+	off_t off = self->page + self->page / 2;
+	const off_t to[] = { self->page - 1, 4 * self->page };
+	struct call *c;
+	char *map;
+	int i;
+
+	map = mmap(NULL, self->len, PROT_READ | PROT_WRITE, MAP_SHARED,
+		   self->fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_FALLOCATE));
+	c = start_fallocate(self, variant->mode, off, 2 * self->page);
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->m, FUSE_FALLOCATE, REQ_ARRIVED, 1));
+	allocated(self->data, self->len, variant->mode, off, 2 * self->page);
+	for (i = 0; i < 2; i++) {
+		self->data[to[i]] = 'x';
+		EXPECT_LE(0, mnt_run(&self->m, &call_store, (struct call_arg){
+			.buf = "x", .to = map + to[i], .len = 1 })) {
+			TH_LOG("a store to byte %ld waits", (long)to[i]);
+		}
+	}
+	EXPECT_FALSE(call_returned(c));
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+	check_file(_metadata, self, self->len);
+}
+
 /* A server that cannot leaves all as it was. */
 TEST_F(fallocate, failed_fallocate_changes_nothing)
 {
