@@ -108,6 +108,11 @@ static void sync_sends_what_is_dirty(struct kunit *test)
 					    FUSE_WRITE), 2);
 }
 
+static const struct fuse_wb_options trusted = {
+	.flags = FUSE_WRITEBACK_CACHE,
+	.sync_fs = true,
+};
+
 /*
  * virtio-fs trusts its server: there syncfs(2) waits for the WRITEs in flight,
  * and then has the server sync, too.
@@ -116,10 +121,6 @@ static void sync_sends_what_is_dirty(struct kunit *test)
  */
 static void syncfs_waits_for_a_trusted_server(struct kunit *test)
 {
-	static const struct fuse_wb_options trusted = {
-		.flags = FUSE_WRITEBACK_CACHE,
-		.sync_fs = true,
-	};
 	struct fuse_wb *wb = fuse_wb_init(test, &trusted);
 	struct fuse_sync_bucket *bucket;
 	struct fuse_wb_call *call;
@@ -141,11 +142,50 @@ static void syncfs_waits_for_a_trusted_server(struct kunit *test)
 					    FUSE_SYNCFS), 1);
 }
 
+/*
+ * A folio is dirty again while its WRITE is in flight. A broken kernel skips it,
+ * and the server syncs without its new bytes.
+ *
+ * Promise: 660585b56e63
+ */
+static void syncfs_follows_what_was_dirtied_again(struct kunit *test)
+{
+	struct fuse_wb *wb = fuse_wb_init(test, &trusted);
+	struct fuse_wb_server *server = wb->server;
+	struct fuse_wb_call *call;
+	struct fuse_req *req;
+	struct folio *folio;
+	struct file *file;
+	int second;
+
+	folio = fuse_wb_dirty_folio(wb, &file);
+	req = fuse_wb_hold_writeback(wb, file, folio);
+	folio_lock(folio);
+	folio_mark_dirty(folio);
+	folio_unlock(folio);
+	call = fuse_wb_start(wb, do_sync_filesystem, server->sb, 0, 0);
+	/* It is the flusher that waits there, and the call for the flusher. */
+	fuse_wb_await_blocked(call, folio_test_waiters(folio));
+
+	fuse_wb_answer(server, req, 0);
+	req = fuse_wb_take(server, FUSE_WRITE);
+	KUNIT_EXPECT_EQ(test, fuse_wb_count(server, FUSE_WB_ARRIVED,
+					    FUSE_SYNCFS), 0);
+	fuse_wb_answer(server, req, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	second = fuse_wb_index(server, FUSE_WB_ANSWERED, FUSE_WRITE, 1);
+	KUNIT_EXPECT_GE(test, second, 0);
+	KUNIT_EXPECT_LT(test, second,
+			fuse_wb_index(server, FUSE_WB_ARRIVED, FUSE_SYNCFS, 0));
+	fuse_wb_expect_folio(wb, folio, FUSE_WB_CLEAN);
+}
+
 static struct kunit_case sync_kunit_cases[] = {
 	KUNIT_CASE_PARAM(sync_does_not_wait_for_held_write, sync_gen_params),
 	KUNIT_CASE_PARAM(sync_waits_for_writeback_that_ends, sync_gen_params),
 	KUNIT_CASE_PARAM(sync_sends_what_is_dirty, sync_gen_params),
 	KUNIT_CASE(syncfs_waits_for_a_trusted_server),
+	KUNIT_CASE(syncfs_follows_what_was_dirtied_again),
 	{}
 };
 
