@@ -326,7 +326,7 @@ TEST_F(fallocate, store_inside_brings_nothing_back)
  *
  * Promise: holes
  */
-TEST_F(fallocate, store_outside_does_not_wait)
+TEST_F(fallocate, other_pages_can_be_stored_to)
 {
 	off_t off = self->page + self->page / 2;
 	const off_t to[] = { self->page - 1, 4 * self->page };
