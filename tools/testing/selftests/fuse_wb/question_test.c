@@ -130,7 +130,8 @@ FIXTURE_SETUP(question)
 	ASSERT_LE(0, mnt_run(&self->m, variant->writeback_cache ?
 			     &call_pwrite : &call_store, (struct call_arg){
 		.fd = self->fd, .off = self->page, .len = self->page,
-		.buf = self->data + self->page, .to = self->map + self->page }));
+		.buf = self->data + self->page,
+		.to = self->map + self->page }));
 	ASSERT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 }
 
