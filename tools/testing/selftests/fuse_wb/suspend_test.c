@@ -4,8 +4,9 @@
  *
  * Suspend syncs everything, freezes every process, and only then turns to the
  * devices; pm_test has it stop there and go back.  A broken kernel waits in
- * sync(2) for a server, which may be the next to be frozen.  A sound one has
- * everything sent and goes on.
+ * sync(2) for a server that does not answer, and which may be the next to be
+ * frozen; or it freezes a server that does, before that has the data.  A sound
+ * one has everything sent and goes on.
  *
  * Promise: sync-2
  */
@@ -83,6 +84,54 @@ TEST_F(suspend, suspend_waits_for_no_server)
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->fd }));
+}
+
+#define FILES		3
+
+/* Some files, each with a dirty byte; SETATTR takes its time, and is answered */
+FIXTURE(slow)
+{
+	struct mnt m;
+};
+
+FIXTURE_SETUP(slow)
+{
+	const struct server_opts opts = { .writeback_cache = true };
+	const struct req_match times = { .opcode = FUSE_SETATTR };
+	char name[16];
+	int i, fd;
+
+	if (access(PM_TEST, F_OK) || access(PM_STATE, F_OK))
+		SKIP(return, "needs CONFIG_SUSPEND and CONFIG_PM_DEBUG");
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	for (i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "file-%d", i);
+		fd = mnt_open(&self->m, name, O_RDWR | O_CREAT);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, make_file_old(fd));
+		ASSERT_EQ(1, write(fd, "x", 1));
+	}
+	ASSERT_EQ(0, server_rule(self->m.ctl, &times, RULE_DELAY, 500000));
+	ASSERT_EQ(0, write_file(PM_TEST, "freezer"));
+	ASSERT_EQ(0, write_file(PM_TEST_DELAY, "0"));
+}
+
+FIXTURE_TEARDOWN(slow)
+{
+	EXPECT_EQ(0, write_file(PM_TEST, "none"));
+	mnt_teardown(_metadata, &self->m);
+}
+
+/* What is missing when suspend returns would come soon, but comes too late. */
+TEST_F(slow, server_has_the_data_before_it_is_frozen)
+{
+	EXPECT_EQ(6, mnt_tell(&self->m, PM_STATE, "freeze")) {
+		TH_LOG("suspend: %s", strerror(errno));
+	}
+	EXPECT_EQ(FILES, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED)) {
+		TH_LOG("the server was frozen before it had all data");
+	}
 }
 
 TEST_HARNESS_MAIN

@@ -7,7 +7,8 @@
  * and waits for the answer, it comes to an inode that somebody else is writing,
  * or to a page that became dirty again while under writeback.  A broken kernel
  * lets everybody's sync(2) wait with it.  A sound one has everything sent that
- * can be, now or when the flusher gets ahead, and returns.  fsync(2) waits.
+ * can be, now or when the flusher gets ahead, and returns after a short while
+ * without progress: see syncall_test.c.  fsync(2) waits.
  *
  * Promise: sync-2
  */
