@@ -31,6 +31,7 @@ void memask_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
 		  struct fuse_file_info *fi)
 {
 	const struct memfile *file = asked_file(req, node);
+	bool hole = whence == SEEK_HOLE;
 	off_t block;
 
 	(void)fi;
@@ -40,13 +41,13 @@ void memask_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
 	}
 	for (block = off - off % MEMASK_BLOCK; block < file->attr.st_size;
 	     block += MEMASK_BLOCK) {
-		if (is_hole(file, block) == (whence == SEEK_HOLE)) {
+		if (is_hole(file, block) == hole) {
 			fuse_reply_lseek(req, block > off ? block : off);
 			return;
 		}
 	}
 	/* There is a hole at the end of every file. */
-	if (whence == SEEK_HOLE)
+	if (hole)
 		fuse_reply_lseek(req, file->attr.st_size);
 	else
 		fuse_reply_err(req, ENXIO);
