@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A process of its own that makes a file dirty, see writer.h. */
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "proc.h"
+#include "wait.h"
+#include "writer.h"
+
+static int take_lock(int fd, enum writer_lock lock)
+{
+	struct flock all = { .l_type = F_WRLCK };
+
+	switch (lock) {
+	case WRITER_POSIX_LOCK:
+		return fcntl(fd, F_SETLK, &all);
+	case WRITER_FLOCK:
+		return flock(fd, LOCK_EX | LOCK_NB);
+	default:
+		return 0;
+	}
+}
+
+/* What the process does.  Return: its exit status. */
+static int write_file_of(struct writer *w)
+{
+	int fd = open(w->path, O_RDWR | O_CLOEXEC);
+	char *map = NULL;
+
+	if (fd < 0 || take_lock(fd, w->lock))
+		return 1;
+	if (w->by_store) {
+		map = mmap(NULL, w->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			   0);
+		if (map == MAP_FAILED)
+			return 1;
+		if (w->lock == WRITER_NO_LOCK && close(fd))
+			return 1;
+		memcpy(map, w->data, w->len);
+	} else if (write(fd, w->data, w->len) != (ssize_t)w->len) {
+		return 1;
+	}
+	word_set(w->dirty, 1);
+	if (w->last)
+		return w->last(fd, map, w->len) ? 1 : 0;
+	for (;;)
+		pause();
+}
+
+pid_t writer_start(struct writer *w)
+{
+	pid_t pid;
+
+	w->dirty = mmap(NULL, sizeof(*w->dirty), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (w->dirty == MAP_FAILED)
+		return -1;
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(write_file_of(w));
+	}
+	if (pid > 0 && !word_sleep(w->dirty, 0, wait_deadline())) {
+		fprintf(stderr, "# awaited for %d s in vain: a process to write %s\n",
+			WAIT_SECONDS, w->path);
+		process_print(stderr, pid);
+		pid = -1;
+	}
+	return pid;
+}
+
+static bool asleep(pid_t pid)
+{
+	char state = task_state(pid, pid);
+
+	return state == 'S' || state == 'D';
+}
+
+int task_settles(struct mnt *m, pid_t pid)
+{
+	__u64 deadline = wait_deadline();
+	bool slept;
+	char state;
+	long runs;
+
+	do {
+		slept = asleep(pid);
+		runs = task_runs(pid, pid);
+		/* Whatever else it has sent and waits for is answered by then. */
+		if (fence(m))
+			return -1;
+		state = task_state(pid, pid);
+		if (!state || state == 'Z')
+			return 1;
+		if (slept && asleep(pid) && task_runs(pid, pid) == runs)
+			return 0;
+		sched_yield();
+	} while (now_usec() < deadline);
+
+	fprintf(stderr, "# awaited for %d s in vain: a process to end or to sleep\n",
+		WAIT_SECONDS);
+	process_print(stderr, pid);
+	return -1;
+}
