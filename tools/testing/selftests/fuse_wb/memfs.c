@@ -21,6 +21,7 @@
 #include "memask.h"
 #include "memdir.h"
 #include "memfs.h"
+#include "memlock.h"
 #include "server.h"
 
 static struct memfs *req_memfs(fuse_req_t req)
@@ -347,24 +348,6 @@ static void do_release(fuse_req_t req, fuse_ino_t node,
 	fuse_reply_err(req, o ? 0 : EBADF);
 }
 
-/* Whoever asks gets every lock: the log tells who asked for which. */
-static void do_setlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
-		     struct flock *lock, int sleep)
-{
-	(void)lock;
-	(void)sleep;
-	do_flush(req, node, fi);
-}
-
-static void do_getlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
-		     struct flock *lock)
-{
-	(void)node;
-	(void)fi;
-	lock->l_type = F_UNLCK;
-	fuse_reply_lock(req, lock);
-}
-
 static void do_fsync(fuse_req_t req, fuse_ino_t node, int datasync,
 		     struct fuse_file_info *fi)
 {
@@ -486,8 +469,9 @@ const struct fuse_lowlevel_ops memfs_ops = {
 	.write		= do_write,
 	.flush		= do_flush,
 	.fsync		= do_fsync,
-	.getlk		= do_getlk,
-	.setlk		= do_setlk,
+	.getlk		= memlock_getlk,
+	.setlk		= memlock_setlk,
+	.flock		= memlock_flock,
 	.fallocate	= do_fallocate,
 	.lseek		= memask_lseek,
 	.ioctl		= memask_ioctl,

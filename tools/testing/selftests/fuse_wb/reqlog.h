@@ -40,8 +40,8 @@ enum req_step {
 /**
  * struct req - one request as the server saw it
  * @opcode: enum fuse_opcode of <linux/fuse.h>
- * @flags: write_flags, fsync_flags, SETATTR's valid bits, fallocate's mode, or
- *	   the flags of OPEN and CREATE
+ * @flags: write_flags, fsync_flags, release_flags, SETATTR's valid bits,
+ *	   fallocate's mode, or the flags of OPEN and CREATE
  * @unique: the request's identity on this connection
  * @node: the node it is about
  * @off: first byte, for READ, WRITE and FALLOCATE; the new size, for a SETATTR
@@ -49,7 +49,7 @@ enum req_step {
  * @size: number of bytes, for READ, WRITE and FALLOCATE
  * @fh: the server's file handle that it is about; of OPEN and CREATE when they
  *	have been answered
- * @owner: the lock owner, for FLUSH, SETLK and SETLKW
+ * @owner: the lock owner, for FLUSH, RELEASE, SETLK and SETLKW
  */
 struct req {
 	__u32 opcode;

@@ -82,6 +82,8 @@ void req_parse(const void *buf, struct req *req)
 		const struct fuse_release_in *rl = arg;
 
 		req->fh = rl->fh;
+		req->flags = rl->release_flags;
+		req->owner = rl->lock_owner;
 		break;
 	}
 	case FUSE_FLUSH: {

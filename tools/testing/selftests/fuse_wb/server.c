@@ -79,6 +79,8 @@ void server_init_conn(struct server *srv, struct fuse_conn_info *conn)
 		conn->want |= FUSE_CAP_WRITEBACK_CACHE;
 	if (opts->posix_locks)
 		conn->want |= FUSE_CAP_POSIX_LOCKS;
+	if (opts->flock_locks)
+		conn->want |= FUSE_CAP_FLOCK_LOCKS;
 	if (opts->async_dio)
 		conn->want |= FUSE_CAP_ASYNC_DIO;
 	if (opts->readdirplus)

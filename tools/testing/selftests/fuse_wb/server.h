@@ -27,6 +27,7 @@ struct server;
  * @writeback_cache: ask for the writeback cache; a kernel that does not offer
  *		     it makes the server end, which the test sees
  * @posix_locks: ask for POSIX locks, which the server grants without a look
+ * @flock_locks: the same for those of flock(2)
  * @async_dio: ask for asynchronous direct I/O
  * @readdirplus: ask for READDIRPLUS in place of READDIR
  * @ask_always: what the server says of names and attributes holds for no time:
@@ -50,6 +51,7 @@ struct server;
 struct server_opts {
 	bool writeback_cache;
 	bool posix_locks;
+	bool flock_locks;
 	bool async_dio;
 	bool readdirplus;
 	bool ask_always;

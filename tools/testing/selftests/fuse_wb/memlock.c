@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Locks of the server's files, see memlock.h. */
+
+#define FUSE_USE_VERSION 314
+
+#include <fcntl.h>
+
+#include "memlock.h"
+
+void memlock_getlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
+		   struct flock *lock)
+{
+	(void)node;
+	(void)fi;
+	lock->l_type = F_UNLCK;
+	fuse_reply_lock(req, lock);
+}
+
+void memlock_setlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
+		   struct flock *lock, int sleep)
+{
+	(void)node;
+	(void)fi;
+	(void)lock;
+	(void)sleep;
+	fuse_reply_err(req, 0);
+}
+
+void memlock_flock(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
+		   int op)
+{
+	(void)node;
+	(void)fi;
+	(void)op;
+	fuse_reply_err(req, 0);
+}

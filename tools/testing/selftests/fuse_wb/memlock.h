@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Locks of the server's files: all that ask get them, and the log tells of it. */
+
+#ifndef FUSE_WB_MEMLOCK_H
+#define FUSE_WB_MEMLOCK_H
+
+#include <fuse_lowlevel.h>
+
+void memlock_getlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
+		   struct flock *lock);
+void memlock_setlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
+		   struct flock *lock, int sleep);
+void memlock_flock(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
+		   int op);
+
+#endif
