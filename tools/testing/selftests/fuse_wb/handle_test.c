@@ -16,7 +16,6 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "child.h"
 #include "common.h"
 
 #define FILE_NAME	"file"
@@ -163,10 +162,7 @@ TEST_F(handle, writeback_goes_on_with_another_one)
 	check_writes(_metadata, self);
 }
 
-/*
- * The mapping is all that is left of the file when its pages become dirty.  This
- * is a process of its own, for munmap(2) waits with the address space locked.
- */
+/* The mapping is all that is left of the file when its pages become dirty. */
 static int store_after_close(struct _test_data_handle *self, int to, bool exits)
 {
 	char *map, done = 1;
