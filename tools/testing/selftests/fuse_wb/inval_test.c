@@ -11,7 +11,13 @@
  * Promise: inval
  */
 
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include "child.h"
 #include "common.h"
+#include "writer.h"
 
 #define LEN	(64 << 10)
 
@@ -127,6 +133,202 @@ TEST_F(inval, open_returns_while_write_is_held)
 
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	check_pages_are_dropped(_metadata, self);
+}
+
+/* Where the other one writes, and what. */
+#define OTHER_AT	100
+#define OTHER_BYTE	0xfe
+/* Past the end of the file, in another page. */
+#define GROW_AT		(2 * LEN)
+
+/*
+ *   fd: a dirty page of "file" --- WRITE, held
+ *   another one: has the lock of this page, and waits for the WRITE
+ *   server: changes the file, has the page dropped, replies to the WRITE
+ *
+ * A reply without the writing is the same as a WRITE that came before the change.
+ */
+FIXTURE(locked_page)
+{
+	struct mnt m;
+	char *data;
+	char *seen;
+	char *map;
+	char byte;
+	size_t page;
+	int fd;
+	struct req write;
+};
+
+enum lock_holder {
+	HELD_BY_WRITE,
+	HELD_BY_FAULT,
+	HELD_BY_GROWTH,
+};
+
+/* early: the page is to be dropped before the other one comes */
+FIXTURE_VARIANT(locked_page)
+{
+	enum lock_holder holder;
+	bool early;
+};
+
+FIXTURE_VARIANT_ADD(locked_page, write) { .holder = HELD_BY_WRITE };
+
+FIXTURE_VARIANT_ADD(locked_page, write_after)
+{
+	.holder = HELD_BY_WRITE, .early = true,
+};
+
+FIXTURE_VARIANT_ADD(locked_page, fault) { .holder = HELD_BY_FAULT };
+
+FIXTURE_VARIANT_ADD(locked_page, fault_after)
+{
+	.holder = HELD_BY_FAULT, .early = true,
+};
+
+FIXTURE_VARIANT_ADD(locked_page, growth) { .holder = HELD_BY_GROWTH };
+
+FIXTURE_VARIANT_ADD(locked_page, growth_after)
+{
+	.holder = HELD_BY_GROWTH, .early = true,
+};
+
+FIXTURE_SETUP(locked_page)
+{
+	const struct server_opts opts = { .writeback_cache = true,
+					  .threads = 2 };
+	size_t len;
+	int seq;
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->page = sysconf(_SC_PAGESIZE);
+	self->byte = (char)OTHER_BYTE;
+	/* The page of the end is not all of the file's. */
+	len = self->page - 8;
+	file_setup(_metadata, &self->m, "file", len, 1, &self->data,
+		   &self->seen);
+	self->fd = mnt_open(&self->m, "file", O_RDWR);
+	ASSERT_LE(0, self->fd);
+	self->map = mmap(NULL, self->page, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 self->fd, 0);
+	ASSERT_NE(MAP_FAILED, self->map);
+	ASSERT_EQ(self->data[0], self->map[0]);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	fill_pattern(self->data, len, 2);
+	ASSERT_EQ((ssize_t)len, pwrite(self->fd, self->data, len, 0));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+	seq = await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1);
+	ASSERT_NE(0, seq);
+	self->write = self->m.log->ev[seq - 1].req;
+}
+
+FIXTURE_TEARDOWN(locked_page)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+static const struct call_op *holder_op(enum lock_holder holder)
+{
+	return holder == HELD_BY_FAULT ? &call_store : &call_pwrite;
+}
+
+static struct call_arg holder_arg(struct _test_data_locked_page *self,
+				  enum lock_holder holder)
+{
+	return (struct call_arg){
+		.fd = self->fd, .buf = &self->byte, .len = 1,
+		.to = self->map + OTHER_AT,
+		.off = holder == HELD_BY_GROWTH ? GROW_AT : OTHER_AT };
+}
+
+/* The server has other bytes, and wants the page dropped. */
+static void change_file(struct __test_metadata *_metadata,
+			struct _test_data_locked_page *self)
+{
+	fill_pattern(self->data, self->page - 8, 3);
+	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->data,
+				self->page - 8));
+	EXPECT_EQ(0, server_inval(self->m.ctl, self->write.node, 0, 0)) {
+		TH_LOG("the server cannot invalidate while it has a WRITE");
+	}
+}
+
+static void reply_to_write(struct __test_metadata *_metadata,
+			   struct _test_data_locked_page *self)
+{
+	const struct {
+		struct fuse_out_header out;
+		struct fuse_write_out write;
+	} reply = {
+		.out = { .len = sizeof(reply), .unique = self->write.unique },
+		.write = { .size = self->write.size },
+	};
+
+	ASSERT_EQ(0, server_raw(self->m.ctl, &reply, sizeof(reply)));
+	/* What is held at the server is of no interest any more. */
+	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
+}
+
+/* The page has the server's bytes, in file, mapping and at the server. */
+static void check_page(struct __test_metadata *_metadata,
+		       struct _test_data_locked_page *self)
+{
+	size_t len = self->page - 8;
+
+	EXPECT_EQ((long)len, mnt_run(&self->m, &call_pread, (struct call_arg){
+		.fd = self->fd, .buf = self->seen, .len = len }));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, len)) {
+		TH_LOG("a page is still cached that was to be dropped");
+	}
+	EXPECT_EQ(-1, first_difference(self->data, self->map, len));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = self->fd }));
+	ASSERT_EQ(0, server_get(self->m.ctl, "file", 0, self->seen, len));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, len)) {
+		TH_LOG("what the server had is overwritten with older bytes");
+	}
+}
+
+TEST_F(locked_page, inval_is_not_forgotten)
+{
+	pid_t pid;
+
+	if (variant->early)
+		change_file(_metadata, self);
+	pid = child_start(CLONE_FILES, holder_op(variant->holder),
+			  holder_arg(self, variant->holder));
+	ASSERT_LT(0, pid);
+	/* Whoever need not wait for the WRITE does not have the lock, either. */
+	ASSERT_LE(0, task_settles(&self->m, pid));
+	if (!variant->early)
+		change_file(_metadata, self);
+	reply_to_write(_metadata, self);
+	EXPECT_EQ(0, mnt_run(&self->m, &call_waitpid, (struct call_arg){
+		.fd = pid }));
+	if (variant->holder != HELD_BY_GROWTH)
+		self->data[OTHER_AT] = self->byte;
+	check_page(_metadata, self);
+}
+
+/* It has the lock as it is killed, and leaves the page as it was. */
+TEST_F(locked_page, inval_is_not_forgotten_when_the_other_one_is_killed)
+{
+	const struct call_op *op = holder_op(variant->holder);
+	pid_t pid;
+
+	if (variant->early)
+		change_file(_metadata, self);
+	pid = child_start(CLONE_FILES, op, holder_arg(self, variant->holder));
+	ASSERT_LT(0, pid);
+	EXPECT_TRUE(child_stays_blocked(&self->m, pid, op));
+	if (!variant->early)
+		change_file(_metadata, self);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_TRUE(child_was_killed(&self->m, pid));
+	reply_to_write(_metadata, self);
+	check_page(_metadata, self);
 }
 
 TEST_HARNESS_MAIN
