@@ -2,11 +2,13 @@
 /*
  * Errors of WRITEs that come late, when write(2) has long returned.
  *
- * Whoever has the file open has to hear of the bytes that were lost, at fsync(2)
- * or at close(2), and once.  A sound kernel remembers for each open file what
- * fsync has told, and lets close tell of the rest.  A broken one tells the first
- * who asks, be it a child that cares for nothing, forgets the error with a page
- * that is written again, or tells of it for ever.
+ * Whoever has the file open has to hear of the bytes that were lost at fsync(2),
+ * and whoever may have written them at close(2), once, with the server's errno.  A
+ * sound kernel remembers for each open file what had failed when it was opened and
+ * what fsync has told, and lets close tell of the rest.  A broken one tells the
+ * first who asks, be it a child that cares for nothing, or everybody who opens
+ * the file later, says EIO for all, forgets the error with a page that is written
+ * again, or tells of it for ever.
  *
  * Promise: late-errors
  */
@@ -44,7 +46,15 @@ FIXTURE_VARIANT_ADD(late, eio)
 	.err = EIO,
 };
 
+FIXTURE_VARIANT_ADD(late, edquot)
+{
+	.writeback_cache = true,
+	.err = EDQUOT,
+};
+
 FIXTURE_VARIANT_ADD(late, through_enospc) { .err = ENOSPC };
+
+FIXTURE_VARIANT_ADD(late, through_efbig) { .err = EFBIG };
 
 FIXTURE_SETUP(late)
 {
@@ -188,13 +198,89 @@ TEST_F(late, close_tells_of_its_own_write)
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
 }
 
-/* Linux 6.12 tells the first one. */
-TEST_F(late, close_tells_every_descriptor)
+/* Linux 6.12 tells the first one, be it a reader. */
+TEST_F(late, close_tells_every_descriptor_for_writing)
 {
 	lose_write(_metadata, self, variant->err);
-	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->reader));
+	EXPECT_EQ(0, errno_of(&self->m, &call_close, self->reader)) {
+		TH_LOG("a reader is told that a write has failed");
+	}
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->other));
+}
+
+/* Whoever comes later has lost nothing, however often, told or not. */
+TEST_F(late, close_tells_no_descriptor_opened_later)
+{
+	const int modes[] = { O_RDONLY, O_RDONLY, O_WRONLY, O_RDWR, O_RDWR };
+	int i, fd;
+
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close,
+					 dup(self->fd)));
+	for (i = 0; i < 5; i++) {
+		fd = mnt_open(&self->m, FILE_NAME, modes[i]);
+		ASSERT_LE(0, fd);
+		EXPECT_EQ(0, errno_of(&self->m, &call_close, fd)) {
+			TH_LOG("descriptor %d is told of an old error", i + 1);
+		}
+	}
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
+}
+
+/* The same, when nobody has closed the file before: Linux 6.12 tells the first. */
+TEST_F(late, close_tells_no_descriptor_of_an_untold_error)
+{
+	int fd;
+
+	lose_write(_metadata, self, variant->err);
+	fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, errno_of(&self->m, &call_close, fd));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
+}
+
+/* Two errors of which nobody was told look the same, and are not. */
+TEST_F(late, close_tells_whoever_came_between_two_errors)
+{
+	int fd;
+
+	lose_write(_metadata, self, variant->err);
+	fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, fd);
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, fd)) {
+		TH_LOG("the second loss passes for the first");
+	}
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
+}
+
+/* The error is told, and the next one has a file with which all is well. */
+TEST_F(late, close_leaves_no_error_to_other_calls)
+{
+	struct call_arg arg = { .len = self->page / 2 };
+
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(-1, mnt_run(&self->m, &call_close, (struct call_arg){
+		.fd = dup(self->fd) }));
+	arg.fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, arg.fd);
+	EXPECT_EQ(0, mnt_run(&self->m, &call_ftruncate, arg)) {
+		TH_LOG("ftruncate fails for a WRITE of before: %m");
+	}
+}
+
+/* Linux 6.12 makes another error of it, an EIO. */
+TEST_F(late, munmap_keeps_the_error_as_it_is)
+{
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(0, mnt_run(&self->m, &call_munmap, (struct call_arg){
+		.buf = self->map, .len = self->page }));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->other));
+	EXPECT_EQ(0, errno_of(&self->m, &call_close, self->fd));
 }
 
 TEST_F(late, close_does_not_repeat_what_fsync_told)
