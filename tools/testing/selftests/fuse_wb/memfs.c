@@ -71,7 +71,8 @@ int memfs_make(struct memfs *fs, const char *name, mode_t mode,
 	f->attr.st_mode = S_IFREG | (mode & 07777);
 	f->attr.st_nlink = 1;
 	f->attr.st_blksize = 4096;
-	clock_gettime(CLOCK_REALTIME, &f->attr.st_mtim);
+	/* As a local file system does: the time of the last tick */
+	clock_gettime(CLOCK_REALTIME_COARSE, &f->attr.st_mtim);
 	f->attr.st_atim = f->attr.st_mtim;
 	f->attr.st_ctim = f->attr.st_mtim;
 	*file = f;
