@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Locks of somebody who leaves, and what was written under them.
+ * Locks of a process that leaves, and what it wrote under them.
  *
  * The server drops the POSIX locks of a process when FLUSH tells it that one of
  * its descriptors has gone, and those of flock(2) at RELEASE.  Then the next one
  * may write.  A sound kernel sends either only when all WRITEs of the file have
- * been answered, also when the process was killed and nobody waits.  A broken one
+ * their replies, also when the process was killed and nobody waits.  A broken one
  * lets FLUSH overtake a WRITE, and old bytes land on top of the next holder's.
  *
  * Promise: locks
@@ -268,7 +268,7 @@ TEST_F(locked, writes_with_another_handle_come_first_as_well)
 	EXPECT_EQ(0, close(other));
 }
 
-/* A WRITE that fails is answered, too. */
+/* A WRITE that fails has its reply, too. */
 TEST_F(locked, locks_of_killed_holder_go_when_its_data_is_refused)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };

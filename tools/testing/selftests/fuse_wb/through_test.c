@@ -7,7 +7,7 @@
  * same bytes at once.  When the server refuses them, or takes a part of them, or
  * the writer is killed before it has sent anything, the page has what the server
  * lacks, and has to be read again.  But bytes that were stored through a mapping
- * may be in the same page, dirty or in a WRITE that has not been answered.  A
+ * may be in the same page, dirty or in a WRITE that has no reply yet.  A
  * broken kernel reads the page all the same: the reader sees what was there
  * before the store, and the store is gone.  A sound one keeps the page until the
  * server has it.
@@ -142,7 +142,7 @@ static void check_killed(struct __test_metadata *_metadata,
 	ASSERT_LT(0, pid);
 	EXPECT_TRUE(child_stays_blocked(&self->m, pid, &call_pwrite));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
-	/* On some kernels it stays until the WRITE has been answered. */
+	/* On some kernels it stays until the WRITE has its reply. */
 	ASSERT_LE(0, task_settles(&self->m, pid));
 
 	c = call_read(_metadata, self, 0);
@@ -174,7 +174,7 @@ FIXTURE(unlucky)
 /*
  * act, arg: what the server makes of the write's WRITE; whole_pages: it covers
  * pages 0 and 1, and the store is in page 1; sent: writeback of the store is
- * under way when it comes to that
+ * in flight when it comes to that
  */
 FIXTURE_VARIANT(unlucky)
 {

@@ -4,8 +4,8 @@
  *
  * A process that is killed does not wait for the server: its data is queued, and
  * it is gone.  "kill, then umount" is what every shutdown does, so umount(2), or
- * whatever drops the last reference to the superblock, has to wait until what is
- * queued has been answered.  A broken kernel aborts the connection at once, and
+ * whatever drops the last reference to the superblock, has to wait for the
+ * replies to what is queued.  A broken kernel aborts the connection at once, and
  * none of the data arrives.  Linux 6.12 has the killed process stay instead, and
  * umount(2) fails until it has left.
  *

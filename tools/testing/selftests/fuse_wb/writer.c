@@ -94,7 +94,7 @@ int task_settles(struct mnt *m, pid_t pid)
 	do {
 		slept = asleep(pid);
 		runs = task_runs(pid, pid);
-		/* Whatever else it has sent and waits for is answered by then. */
+		/* Whatever else it has sent and waits for has its reply by then. */
 		if (fence(m))
 			return -1;
 		state = task_state(pid, pid);
