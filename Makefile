@@ -3,7 +3,7 @@
 # The entry points. Each is a line that calls a script; README.md explains them.
 # Variables given on the command line reach the scripts through the environment.
 
-.PHONY: help kselftest kunit bench mutants promises pressure check tree refresh mbox exec shell
+.PHONY: help kselftest regress kunit bench mutants promises pressure check tree refresh mbox exec shell
 .NOTPARALLEL:
 
 help: ## this list
@@ -14,6 +14,9 @@ help: ## this list
 
 kselftest: ## the main job: fetch, apply, build, boot, run every fuse_wb test
 	@scripts/kselftest.sh
+
+regress: ## what a user can observe, base against patched: no unlisted difference
+	@scripts/regress.sh
 
 kunit: ## the KUnit suites, through the kernel's own kunit.py
 	@scripts/kunit.sh
@@ -54,7 +57,7 @@ shell: ## a shell in the guest
 #   KSRC=              a kernel source tree of yours; it is only read
 #   O=build            build directory
 #   TESTS=             globs of the tests to run, !GLOB: not to run; for kunit:
-#                      SUITE or SUITE.TEST
+#                      SUITE or SUITE.TEST; for regress: AREA.NAME
 #   MUTANTS=           tables or lines of scripts/tests/mutants; default: all
 #   REPEAT=1           run the suite so many times
 #   DEBUG=             kasan, lockdep, kcsan or kmemleak

@@ -329,3 +329,13 @@ kmake()
 {
 	env -u V -u O -u ARCH -u KERNEL -u DEBUG -u TESTS -u MEM -u CPUS make -j"$(nproc)" "$@"
 }
+
+# The tests are built from the patched tree for both kernels: base has none. They
+# go to $INSTALLED.
+build_tests()
+{
+	kmake -C "$WORK/patched/src/tools/testing/selftests" O="$WORK/selftests" \
+		TARGETS=fuse_wb INSTALL_PATH="$INSTALLED" install || return
+	[ -s "$INSTALLED/kselftest-list.txt" ] ||
+		die "$EX_MACHINERY" "no fuse_wb program was built: is libfuse3-dev installed?"
+}

@@ -8,15 +8,6 @@
 
 STEPS=6
 
-# The tests are built from the patched tree for both kernels: base has none.
-build_tests()
-{
-	kmake -C "$WORK/patched/src/tools/testing/selftests" O="$WORK/selftests" \
-		TARGETS=fuse_wb INSTALL_PATH="$INSTALLED" install || return
-	[ -s "$INSTALLED/kselftest-list.txt" ] ||
-		die "$EX_MACHINERY" "no fuse_wb program was built: is libfuse3-dev installed?"
-}
-
 # The tests of a boot: "PROGRAM NAME" lines. A test whose variant is called v2_*
 # needs the memory controller in cgroup v2. It cannot be moved there while the
 # guest runs, see cgroup.h, so such tests have a boot of their own.

@@ -10,7 +10,8 @@
 # with tabs between. A FILE of - leaves out the patches that stand in place of the
 # sed command. The table kunit has KUnit cases, SUITE:CASE[:VARIANT] without
 # fuse_wb_, for UML; the others have kselftests, PROGRAM:FIXTURE[.VARIANT].TEST,
-# for x86_64. Both may have * and ? as in a shell: one test of those has to fail.
+# for x86_64, or all of TESTS are observations of make regress, regress:AREA.NAME, for
+# UML. Each may have * and ? as in a shell: one test of those has to fail.
 #
 # mutants.sh --check: only see that each line still changes something.
 
@@ -56,8 +57,8 @@ tests_for()
 	local runner=$1 suites
 
 	shift
-	if [ "$runner" = kselftest ]; then
-		printf '%s\n' "$*"
+	if [ "$runner" != kunit ]; then
+		printf '%s\n' "${*#regress:}"
 		return
 	fi
 	suites=$(printf '%s\n' "$@" | sed 's/:.*//' | sort -u)
@@ -83,6 +84,9 @@ if runner == 'kunit':
     tests = ['fuse_wb_' + test for test in tests]
 for test in tests:
     ended = fnmatch.filter(status, test)
+    if runner == 'regress':
+        name = test.removeprefix('regress:')
+        ended = fnmatch.filter(status, name) + fnmatch.filter(status, name + '.*')
     if 'fail' not in map(status.get, ended) and (ended or not said & set(test.split(':'))):
         print(test)
 print(list(status.values()).count('fail'), 'failed', file=sys.stderr)
@@ -131,13 +135,17 @@ chosen()
 # Fill the arrays with a line of each mutant that is to run.
 read_tables()
 {
-	local table runner default name file command tests arch setting
+	local table runner usual default name file command tests arch setting
 
 	for table in "$TABLES"/*; do
-		runner=kselftest default=x86_64
-		[ "${table##*/}" != kunit ] || runner=kunit default=um
+		usual=kselftest default=x86_64
+		[ "${table##*/}" != kunit ] || usual=kunit default=um
 		while IFS=$'\t' read -r name file command tests arch; do
 			case $name in ''|'#'*) continue ;; esac
+			runner=$usual
+			case $tests in
+			regress:*) runner=regress arch=${arch:-um} ;;
+			esac
 			arch=${arch:-$default}
 			[ "${WANTED_ARCH:-$arch}" = "$arch" ] || continue
 			chosen "$name" "${table##*/}" "$@" || continue

@@ -139,11 +139,20 @@ def read_tests():
     return {test: keys for path in sorted(paths) for test, keys in tests_of(path)}
 
 
+def read_observations():
+    """What make regress observes, as tests of a program "regress"."""
+    found = []
+    for path in sorted(glob.glob(f'{TOP}/{SELFTEST}/observe_*.c')):
+        with open(path, encoding='utf-8') as file:
+            found += re.findall(r'^OBSERVE\((\w+),\s*(\w+)', file.read(), re.MULTILINE)
+    return [Test('regress', area, name) for area, name in found]
+
+
 def matches(pattern, test):
     """Does a pattern of a mutant name a test, in any of its variants?
 
     A KUnit case is SUITE:CASE[:VARIANT], and fuse_wb_ is left out; a kselftest
-    is PROGRAM:FIXTURE[.VARIANT].TEST.
+    is PROGRAM:FIXTURE[.VARIANT].TEST, and an observation regress:AREA.NAME.
     """
     program, _, rest = pattern.partition(':')
     if not test.fixture:
@@ -225,9 +234,10 @@ def complaints(sections, tests, mutants, base):
             yield f'{PROMISES}: no test says "Promise: {key}"'
         elif not any(named(mutant.tests, proofs) for mutant in mutants):
             yield f'{MUTANTS}: no mutant turns a test of the promise "{key}" red'
+    observations = read_observations()
     for mutant in mutants:
         for pattern in mutant.tests:
-            if not named([pattern], tests):
+            if not named([pattern], [*tests, *observations]):
                 yield f'{MUTANTS}: {mutant.name}: no test is called {pattern}'
     patterns = base + [pattern for mutant in mutants for pattern in mutant.tests]
     for test in tests:

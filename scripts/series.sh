@@ -6,7 +6,8 @@
 # on a copy of the files concerned first, so a patch that does not apply leaves
 # the tree as it was. Only files that come out different are replaced, so that
 # the next build is as short as it can be. For UML's base kernel make
-# $WORK/base-um/src in the same way, with the patches of arch/um alone.
+# $WORK/base-um/src in the same way, with the patches of arch/um alone; BOTH=1 asks
+# for both.
 
 . "$(dirname "$0")/common.sh"
 
@@ -171,7 +172,8 @@ check_leave_out
 check_extra_patches
 STAGE=$WORK/stage
 for TREE in patched base-um; do
-	[ "$TREE" != base-um ] || [ "$(kernel_tree)" = base-um ] || continue
+	[ "$TREE" != base-um ] || [ "$(kernel_tree)" = base-um ] ||
+		[ "${BOTH:-}$ARCH" = 1um ] || continue
 	rm -rf "$STAGE"
 	mkdir -p "$STAGE"
 	stage_files

@@ -1,0 +1,164 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# regress.sh: is the patched kernel worse than base? The program observe prints what a
+# user can observe, on the base kernel and on the patched one, and every difference has
+# to stand in the file "differences" with the promise that wants it.
+#
+# What base shows depends on the program and the kernel alone: it is kept, so that
+# another run with other patches needs no guest for it.
+
+. "$(dirname "$0")/common.sh"
+
+STEPS=7
+
+# The settings of one kernel's steps: patches are for the patched one.
+on_base()
+{
+	env KERNEL=base EXTRA_PATCHES='' LEAVE_OUT='' "$@"
+}
+
+on_patched()
+{
+	env KERNEL=patched "$@"
+}
+
+# The observations of TESTS, which may be a glob or several.
+choose()
+{
+	local status=0
+
+	set -f
+	# shellcheck disable=SC2086
+	"$OBSERVE" -l $TESTS >"$RESULTS/wanted" || status=$?
+	set +f
+	[ "$status" = 0 ] ||
+		usage_error "TESTS='$TESTS' matches no observation: '$OBSERVE -l' shows their names"
+}
+
+# What the guest is to run.
+run_script()
+{
+	local words=()
+
+	set -f
+	# shellcheck disable=SC2206
+	words=($TESTS)
+	set +f
+	echo "for run in \$(seq $REPEAT); do"
+	echo "	echo \"# run \$run\""
+	echo "	/regress/observe$([ "${#words[@]}" = 0 ] || printf ' %q' "${words[@]}") || exit"
+	echo 'done'
+}
+
+make_initrd()
+{
+	mkdir -p "$RESULTS/root/regress" &&
+	cp "$OBSERVE" "$RESULTS/root/regress/" &&
+	run_script >"$RESULTS/run.sh" &&
+	on_patched "$TOP/scripts/rootfs.sh" "$RESULTS/initrd" "$RESULTS/run.sh" "$RESULTS/root"
+}
+
+image()
+{
+	case $ARCH in
+	um) printf '%s/linux' "$(kernel_dir)" ;;
+	x86_64) printf '%s/vmlinux' "$(kernel_dir)" ;;
+	esac
+}
+
+# The name of what base showed: of all that it depends on.
+base_key()
+{
+	{
+		KERNEL=base image | xargs cat
+		cat "$OBSERVE" "$RESULTS/run.sh" "$TOP/scripts/init.c"
+		printf '%s %s %s' "$MEM" "$CPUS" "$ICOUNT"
+	} | sha256sum | cut -c 1-24
+}
+
+# Show what a guest says while it comes, with V=1.
+run_guest()
+{
+	local kernel=$1 dir=$RESULTS/guest-$1 status=0 pair
+
+	mkdir -p "$dir"
+	touch "$dir/out.txt"
+	start "on_$kernel" "$TOP/scripts/guest.sh" "$dir" "$RESULTS/initrd"
+	[ "$V" = 0 ] || tail -n +1 -F --pid="$child" "$dir/out.txt" >&2 2>/dev/null &
+	finish "$child" || status=$?
+	wait
+	for pair in out:"$kernel.txt" console:"$kernel-dmesg.txt" err:"$kernel-err.txt"; do
+		awk 1 "$dir/${pair%%:*}.txt" >"$RESULTS/${pair#*:}"
+	done
+	[ "$status" -le "$guest_status" ] || guest_status=$status
+	return 0
+}
+
+# What base showed the last time, if it is still true, or a guest.
+run_base()
+{
+	local kept
+
+	kept=$O/regress/$(base_key)
+	if [ -e "$kept/base.txt" ]; then
+		note "[5/$STEPS] base: as it was before, in $kept"
+		cp "$kept"/* "$RESULTS/"
+		return
+	fi
+	note "[5/$STEPS] base: $(wc -l <"$RESULTS/wanted") observations in the guest ..."
+	run_guest base
+	[ "$guest_status" = 0 ] || return 0
+	mkdir -p "$kept.new"
+	cp "$RESULTS"/base*.txt "$kept.new/"
+	rm -rf "$kept"
+	mv "$kept.new" "$kept"
+}
+
+judge()
+{
+	local name settings=() skip=()
+
+	for name in ARCH DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS ICOUNT TESTS REPEAT; do
+		settings+=(--setting "$name=${!name}")
+	done
+	settings+=(--setting "SOURCE=$(source_name)")
+	# UML lacks what some observations need.
+	[ "$ARCH" = x86_64 ] || skip=(--may-skip)
+	"$TOP/scripts/regress.py" "$RESULTS" --differences "$TOP/$SELFTEST/differences" \
+		--promises "$TOP/$SELFTEST/promises" --splats "$TOP/scripts/splats" \
+		--guest-status "$guest_status" --wanted "$RESULTS/wanted" \
+		--tests "$TESTS" "${skip[@]}" "${settings[@]}"
+}
+
+[ "$KERNEL" = patched ] || usage_error "make regress runs both kernels: drop KERNEL=$KERNEL"
+check_variables
+lock_build
+"$TOP/scripts/deps.sh" source kernel guest tests judge
+find_work
+INSTALLED=$WORK/selftests/install
+OBSERVE=$INSTALLED/fuse_wb/observe
+new_results regress regress
+
+# As in kselftest.sh: make check has two guests at a time.
+exec 8>"$WORK/selftests.lock"
+flock 8
+export BOTH=1
+step "1/$STEPS" "source and series" prepare || exit
+step "2/$STEPS" "$ARCH kernel, base${DEBUG:+, $DEBUG}" on_base "$TOP/scripts/kernel.sh" || exit "$EX_MACHINERY"
+step "3/$STEPS" "$ARCH kernel, patched${DEBUG:+, $DEBUG}" on_patched "$TOP/scripts/kernel.sh" || exit "$EX_MACHINERY"
+step "4/$STEPS" "observations" build_tests || exit "$EX_MACHINERY"
+choose
+make_initrd
+exec 8>&-
+guest_status=0
+run_base
+note "[6/$STEPS] patched: $(wc -l <"$RESULTS/wanted") observations in the guest ..."
+run_guest patched
+note "[7/$STEPS] comparison"
+status=0
+judge || status=$?
+rm -rf "$RESULTS"/{root,guest-base,guest-patched,initrd,initrd.list,run.sh,wanted}
+find "$RESULTS" -empty -name '*.txt' -delete
+note "results: $RESULTS"
+exit "$status"
