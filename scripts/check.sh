@@ -6,7 +6,7 @@
 
 . "$(dirname "$0")/common.sh"
 
-STEPS=14
+STEPS=15
 
 passed=0
 failed=0
@@ -133,7 +133,7 @@ find_work
 check 1 "source and series" prepare
 check 2 "lint" "$TOP/scripts/lint.sh"
 check 3 "patches are what make refresh writes" "$TOP/scripts/tree.sh" check
-prove_tests 4 "tests of the scripts" scripts/tests/{verdict,series,list_tests}.t
+prove_tests 4 "tests of the scripts" scripts/tests/{verdict,series,list_tests,regress}.t
 run 5 "KUnit under UML" kunit.sh ARCH=um
 check 6 "KUnit cases fail on a kernel whose writeback never ends" env ARCH=um \
 	"$TOP/scripts/mutants.sh" writeback-never-ends
@@ -143,16 +143,22 @@ patched_run=$child
 run 8 "KUnit, x86_64" kunit.sh ARCH=x86_64
 run 9 "kselftests, UML, patched" kselftest.sh ARCH=um
 end_beside 7 "$patched_run"
+# It builds the base kernel; beside a measurement that counts instructions. It has to end
+# before a mutant stands in the patched tree.
+begin_beside 10 "what a user can observe, x86_64, base against patched" \
+	regress.sh ARCH=x86_64
+regress_run=$child
+check 11 "no more instructions a page than scripts/bench/figures allows" \
+	"$TOP/scripts/bench.sh" guard
+end_beside 10 "$regress_run"
 # Most tests of direct I/O fail on base, and each waits for its deadline to do so.
-begin_beside 10 "kselftests, x86_64, base: exactly the listed ones fail" \
+begin_beside 12 "kselftests, x86_64, base: exactly the listed ones fail" \
 	kselftest.sh ARCH=x86_64 KERNEL=base EXPECT=base \
 	TESTS="!aio_test !direct_test !iomode_test !mixed_test !signal_test !uring_test"
 base_run=$child
-check 11 "no more instructions a page than scripts/bench/figures allows" \
-	"$TOP/scripts/bench.sh" guard
-check 12 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
-check 13 "kselftests fail on a kernel whose fsync does not wait" env ARCH=x86_64 \
+check 13 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
+check 14 "kselftests fail on a kernel whose fsync does not wait" env ARCH=x86_64 \
 	"$TOP/scripts/mutants.sh" fsync-returns-at-once
-prove_tests 14 "tests of the guest" scripts/tests/guest.t
-end_beside 10 "$base_run"
+prove_tests 15 "tests of the guest" scripts/tests/guest.t
+end_beside 12 "$base_run"
 end 0

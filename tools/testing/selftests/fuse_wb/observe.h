@@ -76,10 +76,10 @@ struct obs {
  * struct obs *o; behind the name are fields of struct server_opts.
  */
 #define OBSERVE(area_, name_, ...)					\
-	static void area_##_##name_(struct obs *o);			\
+	static void observe_##area_##_##name_(struct obs *o);		\
 	static struct observation area_##_##name_##_observation = {	\
 		.name = #area_ "." #name_,				\
-		.fn = area_##_##name_,					\
+		.fn = observe_##area_##_##name_,			\
 		.opts = { __VA_ARGS__ },				\
 	};								\
 	static void __attribute__((constructor))			\
@@ -87,7 +87,7 @@ struct obs {
 	{								\
 		observation_add(&area_##_##name_##_observation);	\
 	}								\
-	static void area_##_##name_(struct obs *o)
+	static void observe_##area_##_##name_(struct obs *o)
 
 /* Print "area.name: text", or "area.name.key: text" when there is more than one. */
 __printf(2, 3)
@@ -116,6 +116,9 @@ const char *result(long ret);
 
 /* "blocked", or what it returned: see call_stays_blocked(). */
 const char *state(struct obs *o, struct call *c);
+
+/* Make a call that may block: what it returned, or "ETIMEDOUT" at the deadline. */
+const char *run(struct obs *o, const struct call_op *op, struct call_arg arg);
 
 /* What it returned in the end, or "has not returned" at the deadline. */
 const char *outcome(struct call *c);

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What is at the server before the system is suspended. */
+
+#include <pthread.h>
+#include <stdio.h>
+
+#include "observe.h"
+#include "proc.h"
+#include "wait.h"
+
+#define PM_TEST		"/sys/power/pm_test"
+#define PM_STATE	"/sys/power/state"
+#define PM_TEST_DELAY	"/sys/module/suspend/parameters/pm_test_delay"
+
+#define FILES		3
+
+/* While everything is frozen, so is the thread below: longer than it ever sleeps. */
+#define FROZEN_USEC	700000
+
+static __u32 stop;
+
+/* Note when the last gap in our own time began. */
+static void *watch(void *arg)
+{
+	const struct timespec moment = { .tv_nsec = 2000000 };
+	__u64 *frozen_at = arg, before = now_usec(), now;
+
+	while (!word_get(&stop)) {
+		nanosleep(&moment, NULL);
+		now = now_usec();
+		if (now - before > FROZEN_USEC)
+			*frozen_at = before;
+		before = now;
+	}
+	return NULL;
+}
+
+/* WRITEs that had arrived by that time. */
+static int writes_before(struct obs *o, __u64 usec)
+{
+	const struct reqlog *log = o->m.log;
+	__u32 i, nr = word_get(&log->nr);
+	int count = 0;
+
+	for (i = o->since; i < nr; i++)
+		count += log->ev[i].step == REQ_ARRIVED &&
+			 log->ev[i].req.opcode == FUSE_WRITE &&
+			 log->start + log->ev[i].usec < usec;
+	return count;
+}
+
+static void suspend_with(struct obs *o, unsigned int delay_usec)
+{
+	const struct req_match setattrs = { .opcode = FUSE_SETATTR };
+	__u64 frozen_at = 0;
+	pthread_t thread;
+	char name[16];
+	int i, fd;
+	long ret;
+
+	if (access(PM_TEST, F_OK) || access(PM_STATE, F_OK))
+		lacks(o, "needs CONFIG_SUSPEND and CONFIG_PM_DEBUG");
+	for (i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "file%d", i);
+		fd = obs_open(o, name, O_RDWR | O_CREAT);
+		NEED(o, !make_file_old(fd));
+		obs_write(o, fd, 'x', 0, 100);
+	}
+	mark(o);
+	if (delay_usec)
+		NEED(o, !server_rule(o->m.ctl, &setattrs, RULE_DELAY, delay_usec));
+	NEED(o, !write_file(PM_TEST, "freezer"));
+	NEED(o, !write_file(PM_TEST_DELAY, "1"));
+	NEED(o, !pthread_create(&thread, NULL, watch, &frozen_at));
+	ret = mnt_tell(&o->m, PM_STATE, "freeze");
+	word_set(&stop, 1);
+	pthread_join(thread, NULL);
+	NEED(o, !write_file(PM_TEST, "none"));
+	saw_key(o, "ret", "%s", result(ret));
+	NEED(o, frozen_at);
+	saw_key(o, "writes_before", "%d", writes_before(o, frozen_at));
+}
+
+OBSERVE(suspend, of_healthy_server, .writeback_cache = true)
+{
+	suspend_with(o, 0);
+}
+
+OBSERVE(suspend, of_slow_server, .writeback_cache = true)
+{
+	suspend_with(o, 500000);
+}

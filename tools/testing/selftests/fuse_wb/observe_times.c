@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which times a file has at the server when all is written, and which the mount shows:
+ * backup and make(1) go by them.
+ */
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "observe.h"
+#include "wait.h"
+
+/* Times of a plain loop; more often than not, two steps come in one tick of the clock. */
+#define LOOPS	40
+
+/* As many new files as the server has room for. */
+#define NEW_FILES	6
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+/* Is the mtime that the server has the one that the mount showed before the close? */
+static bool server_has_time(struct obs *o, const char *name,
+			    const struct stat *shown)
+{
+	struct stat st;
+
+	NEED(o, !server_stat(o->m.ctl, name, &st));
+	return same_time(&st.st_mtim, &shown->st_mtim);
+}
+
+/* The clock of file systems has gone on: a change from now on has another time. */
+static void next_tick(void)
+{
+	struct timespec before, now;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &before);
+	do {
+		clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	} while (same_time(&before, &now));
+}
+
+enum change { RENAME, FALLOCATE, CHMOD };
+
+/* Write to a new file, later change something of it, and later close it. */
+static void change_before_close(struct obs *o, enum change change)
+{
+	const char *name = change == RENAME ? "other" : "file";
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
+	struct stat shown, later;
+
+	next_tick();
+	obs_write(o, fd, 'x', 0, 100);
+	next_tick();
+	if (change == RENAME)
+		NEED(o, !rename(obs_path(o, "file"), obs_path(o, "other")));
+	else if (change == FALLOCATE)
+		NEED(o, !fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 5000));
+	else
+		NEED(o, !fchmod(fd, 0600));
+	NEED(o, !fstat(fd, &shown));
+	next_tick();
+	NEED(o, !close(fd));
+	NEED(o, !stat(obs_path(o, name), &later));
+	saw_key(o, "server", "%s", server_has_time(o, name, &shown) ?
+		"the mtime of the mount" : "another mtime");
+	saw_key(o, "mount", "%s", same_time(&later.st_mtim, &shown.st_mtim) ?
+		"the mtime from before the close" : "another mtime");
+}
+
+OBSERVE(times, rename_before_close, .writeback_cache = true)
+{
+	change_before_close(o, RENAME);
+}
+
+OBSERVE(times, fallocate_before_close, .writeback_cache = true)
+{
+	change_before_close(o, FALLOCATE);
+}
+
+OBSERVE(times, chmod_before_close, .writeback_cache = true)
+{
+	change_before_close(o, CHMOD);
+}
+
+OBSERVE(times, rename_before_close_without_cache)
+{
+	change_before_close(o, RENAME);
+}
+
+/* A step, and a write(2) right behind it, again and again. */
+enum step { CREATE, FSYNC, TRUNCATE };
+
+static void step_and_write(struct obs *o, enum step step)
+{
+	int flags = O_RDWR | O_CREAT | (step == TRUNCATE ? O_TRUNC : 0);
+	int nr = step == CREATE ? NEW_FILES : LOOPS;
+	char name[16] = "file";
+	int i, fd, wrong = 0;
+	struct stat shown;
+
+	for (i = 0; i < nr; i++) {
+		if (step == CREATE)
+			snprintf(name, sizeof(name), "file%d", i);
+		fd = obs_open(o, name, flags);
+		if (step == FSYNC) {
+			obs_write(o, fd, 'x', 0, 10);
+			NEED(o, !fsync(fd));
+		}
+		NEED(o, pwrite(fd, "y", 1, 0) == 1);
+		NEED(o, !fstat(fd, &shown));
+		next_tick();
+		NEED(o, !close(fd));
+		wrong += !server_has_time(o, name, &shown);
+	}
+	saw(o, "%s of %d files have another mtime at the server",
+	    wrong ? "some" : "none", nr);
+}
+
+OBSERVE(times, write_behind_create, .writeback_cache = true)
+{
+	step_and_write(o, CREATE);
+}
+
+OBSERVE(times, write_behind_fsync, .writeback_cache = true)
+{
+	step_and_write(o, FSYNC);
+}
+
+OBSERVE(times, write_behind_o_trunc, .writeback_cache = true)
+{
+	step_and_write(o, TRUNCATE);
+}
