@@ -41,12 +41,14 @@ struct obs_text;
  * @name: "area.name"
  * @fn: makes it
  * @opts: the server that it wants
+ * @arg: for several that share a function, see observe_kill.c
  */
 struct observation {
 	struct observation *next;
 	const char *name;
 	void (*fn)(struct obs *o);
 	struct server_opts opts;
+	const void *arg;
 };
 
 void observation_add(struct observation *what);
@@ -129,10 +131,13 @@ const char *bytes(const void *buf, size_t len);
 /* The bytes of a file at the server. */
 const char *server_bytes(struct obs *o, const char *name);
 
-/* What pread(2) of a descriptor says: bytes, or an errno. */
-const char *read_bytes(int fd, off_t off, size_t len);
+/* What pread(2) of a descriptor says: bytes, an errno, or "blocked". */
+const char *read_bytes(struct obs *o, int fd, off_t off, size_t len);
 
 /*
+ * These and mark(), sent() and arrived() have the server answer some other request
+ * first, so that all that was sent before is in the log.
+ *
  * The requests of these kinds that arrived, in order, with their ranges: "WRITE 0+4096,
  * FSYNC".  Neighbours of one kind that lie next to each other are one.  The list of
  * opcodes ends with a 0.
@@ -144,7 +149,8 @@ const char *exchange(struct obs *o, ...);
 
 /*
  * A process makes the call, is killed when it sleeps in it, and: "does not wait", "waits,
- * SIGKILL ends it" or "waits, SIGKILL does not end it".  It shares the descriptors.
+ * SIGKILL ends it" or "waits, SIGKILL does not end it".  It shares the descriptors; when
+ * it does not wait in the call, it may do so in its exit, with all that is mapped.
  */
 const char *kill_in(struct obs *o, const struct call_op *op,
 		    struct call_arg arg);
@@ -197,6 +203,12 @@ pid_t obs_fork(struct obs *o);
 /* Have a process make a call, as child_start(); it is killed at the end. */
 pid_t obs_child(struct obs *o, unsigned long flags, const struct call_op *op,
 		struct call_arg arg);
+
+/* A process of one's own making, to be killed at the end. */
+void obs_add_kid(struct obs *o, pid_t pid);
+
+/* Memory that processes share. */
+void *obs_shared(struct obs *o, size_t size);
 
 /* Make a call in a thread, as mnt_call(). */
 struct call *obs_call(struct obs *o, const struct call_op *op,

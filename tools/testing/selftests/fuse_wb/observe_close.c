@@ -51,7 +51,7 @@ OBSERVE(close, sends_what_is_dirty, .writeback_cache = true)
 	saw_key(o, "requests", "%s", requests(o, FUSE_WRITE, FUSE_FLUSH, 0));
 }
 
-/* close(2) waits for the reply to the WRITE, and SIGKILL may end that. */
+/* close(2) waits for the reply to the WRITE. */
 OBSERVE(close, waits_for_held_write, .writeback_cache = true)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
@@ -62,7 +62,6 @@ OBSERVE(close, waits_for_held_write, .writeback_cache = true)
 	c = mnt_call_close(&o->m, fd);
 	NEED(o, c);
 	saw_key(o, "held", "%s", state(o, c));
-	saw_key(o, "kill", "%s", kill_in(o, &call_close, (struct call_arg){ .fd = dup(fd) }));
 	obs_release(o);
 	saw_key(o, "ret", "%s", outcome(c));
 }
@@ -108,4 +107,133 @@ OBSERVE(close, of_others_before_writer, .writeback_cache = true)
 	}
 	saw_key(o, "others", "%s", text + 1);
 	saw_key(o, "writer", "%s", result(close(fd)));
+}
+
+/* Each close sends FLUSH, be it of a copy; the last one RELEASE. */
+OBSERVE(close, of_copies, .writeback_cache = true)
+{
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
+	int copy = dup(fd);
+
+	obs_write(o, fd, 'x', 0, 100);
+	saw_key(o, "copy", "%s", result(close(copy)));
+	saw_key(o, "server", "%s", server_bytes(o, "file"));
+	obs_write(o, fd, 'y', 0, 50);
+	saw_key(o, "last", "%s", result(close(fd)));
+	NEED(o, await_req(&o->m, FUSE_RELEASE, REQ_REPLIED, 1));
+	saw_key(o, "requests", "%s", requests(o, FUSE_WRITE, FUSE_FLUSH,
+					      FUSE_RELEASE, 0));
+}
+
+/* dup2(2) closes in silence. */
+OBSERVE(close, by_dup2, .writeback_cache = true)
+{
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
+	int other = obs_open(o, "other", O_RDWR | O_CREAT);
+
+	obs_write(o, fd, 'x', 0, 100);
+	fail_writes(o, EIO);
+	saw_key(o, "dup2", "%s", dup2(other, fd) == fd ? "0" : result(-1));
+	saw_key(o, "close", "%s", result(close(fd)));
+}
+
+/* A child closes what it has inherited at its end: the data is out when it has ended. */
+OBSERVE(close, by_exit_of_child, .writeback_cache = true)
+{
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
+	pid_t pid = obs_fork(o);
+
+	if (!pid) {
+		obs_write(o, fd, 'x', 0, 5000);
+		_exit(0);
+	}
+	NEED(o, !mnt_run(&o->m, &call_waitpid, (struct call_arg){ .fd = pid }));
+	saw_key(o, "server", "%s", server_bytes(o, "file"));
+	saw_key(o, "requests", "%s", requests(o, FUSE_WRITE, FUSE_FLUSH, 0));
+	saw_key(o, "close", "%s", result(close(fd)));
+}
+
+/* A child closes what the parent has written. */
+OBSERVE(close, in_child, .writeback_cache = true)
+{
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
+	pid_t pid;
+
+	obs_write(o, fd, 'x', 0, 5000);
+	pid = obs_fork(o);
+	if (!pid)
+		_exit(close(fd) ? 1 : 0);
+	saw_key(o, "child", "%ld", mnt_run(&o->m, &call_waitpid, (struct call_arg){
+		.fd = pid }));
+	saw_key(o, "server", "%s", server_bytes(o, "file"));
+}
+
+/* Who only read the file sends what others have written. */
+OBSERVE(close, of_reader_sends_what_is_dirty, .writeback_cache = true)
+{
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
+	int other = obs_open(o, "file", O_RDONLY);
+
+	obs_write(o, fd, 'x', 0, 5000);
+	saw_key(o, "ret", "%s", result(close(other)));
+	saw_key(o, "server", "%s", server_bytes(o, "file"));
+}
+
+OBSERVE(close, server_lacks_flush, .writeback_cache = true)
+{
+	const struct req_match match = { .opcode = FUSE_FLUSH };
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
+
+	NEED(o, !server_lacks(o->m.ctl, &match));
+	obs_write(o, fd, 'x', 0, 100);
+	saw_key(o, "ret", "%s", result(close_copy(&o->m, fd)));
+	obs_write(o, fd, 'y', 0, 50);
+	saw_key(o, "again", "%s", result(close(fd)));
+	saw_key(o, "server", "%s", server_bytes(o, "file"));
+	saw_key(o, "requests", "%s", requests(o, FUSE_WRITE, FUSE_FLUSH, 0));
+}
+
+OBSERVE(close, flush_fails, .writeback_cache = true)
+{
+	const struct req_match match = { .opcode = FUSE_FLUSH };
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
+
+	NEED(o, !server_fail(o->m.ctl, &match, EDQUOT));
+	obs_write(o, fd, 'x', 0, 100);
+	saw_key(o, "ret", "%s", result(close(fd)));
+	saw_key(o, "server", "%s", server_bytes(o, "file"));
+}
+
+OBSERVE(close, with_noflush, .writeback_cache = true,
+	.open_flags = FOPEN_NOFLUSH)
+{
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
+
+	obs_write(o, fd, 'x', 0, 100);
+	saw_key(o, "ret", "%s", result(close(fd)));
+	NEED(o, await_req(&o->m, FUSE_RELEASE, REQ_REPLIED, 1));
+	saw_key(o, "server", "%s", server_bytes(o, "file"));
+	saw_key(o, "requests", "%s", exchange(o, FUSE_WRITE, FUSE_FLUSH,
+					      FUSE_RELEASE, 0));
+}
+
+/* fsync(2) has told the error: close(2) need not. */
+OBSERVE(close, behind_fsync_that_failed, .writeback_cache = true)
+{
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
+
+	obs_write(o, fd, 'x', 0, 100);
+	fail_writes(o, ENOSPC);
+	saw_key(o, "fsync", "%s", result(fsync(fd)));
+	saw_key(o, "close", "%s", result(close(fd)));
+}
+
+/* On a write-through connection write(2) itself tells. */
+OBSERVE(close, without_cache)
+{
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
+
+	fail_writes(o, EDQUOT);
+	saw_key(o, "write", "%s", result(pwrite(fd, "x", 1, 0)));
+	saw_key(o, "close", "%s", result(close(fd)));
 }

@@ -66,24 +66,37 @@ void obs_hold_writes(struct obs *o, int fd, int nr)
 	NEED(o, await_req(&o->m, FUSE_WRITE, REQ_ARRIVED, before + nr));
 }
 
-static pid_t add_kid(struct obs *o, pid_t pid)
+void obs_add_kid(struct obs *o, pid_t pid)
 {
 	NEED(o, pid > 0 && o->nr_kids < OBS_KIDS);
 	o->kids[o->nr_kids++] = pid;
-	return pid;
 }
 
 pid_t obs_fork(struct obs *o)
 {
 	pid_t pid = fork();
 
-	return pid ? add_kid(o, pid) : 0;
+	if (pid)
+		obs_add_kid(o, pid);
+	return pid;
 }
 
 pid_t obs_child(struct obs *o, unsigned long flags, const struct call_op *op,
 		struct call_arg arg)
 {
-	return add_kid(o, child_start(flags, op, arg));
+	pid_t pid = child_start(flags, op, arg);
+
+	obs_add_kid(o, pid);
+	return pid;
+}
+
+void *obs_shared(struct obs *o, size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	NEED(o, p != MAP_FAILED);
+	return p;
 }
 
 struct call *obs_call(struct obs *o, const struct call_op *op,

@@ -15,7 +15,7 @@
 #define FILES		3
 
 /* While everything is frozen, so is the thread below: longer than it ever sleeps. */
-#define FROZEN_USEC	700000
+#define FROZEN_USEC	1000000
 
 static __u32 stop;
 
@@ -70,7 +70,7 @@ static void suspend_with(struct obs *o, unsigned int delay_usec)
 	if (delay_usec)
 		NEED(o, !server_rule(o->m.ctl, &setattrs, RULE_DELAY, delay_usec));
 	NEED(o, !write_file(PM_TEST, "freezer"));
-	NEED(o, !write_file(PM_TEST_DELAY, "1"));
+	NEED(o, !write_file(PM_TEST_DELAY, "2"));
 	NEED(o, !pthread_create(&thread, NULL, watch, &frozen_at));
 	ret = mnt_tell(&o->m, PM_STATE, "freeze");
 	word_set(&stop, 1);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What observations see, as texts that are the same each time: see observe.h. */
 
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
@@ -19,6 +21,21 @@
 
 /* How many requests have to pass while something sleeps and does not run. */
 #define FENCES		3
+
+/*
+ * Requests that have nothing to do with anything: when they have been answered, what was
+ * sent before is in the log, and so are the replies that were given.  Unlike fence() it
+ * needs no lock of the directory, which a call under test may have; and it may fail, for
+ * the mount may be gone.
+ */
+static void pass_fences(struct obs *o)
+{
+	struct statfs st;
+	int i;
+
+	for (i = 0; i < FENCES; i++)
+		statfs(o->m.dir, &st);
+}
 
 /* A text to be filled in, one of a few in turn. */
 static char *new_text(void)
@@ -65,20 +82,6 @@ static const char *call_result(struct call *c)
 {
 	errno = c->err;
 	return result(c->ret);
-}
-
-/*
- * Requests that have nothing to do with anything: what arrived before is in the log when
- * they have been answered.  Unlike fence() it needs no lock of the directory, which a
- * call under test may have.
- */
-static void pass_fences(struct obs *o)
-{
-	struct statfs st;
-	int i;
-
-	for (i = 0; i < FENCES; i++)
-		NEED(o, !statfs(o->m.dir, &st));
 }
 
 /* Like call_stays_blocked(), which has another fence. */
@@ -157,16 +160,20 @@ const char *server_bytes(struct obs *o, const char *name)
 	return text;
 }
 
-const char *read_bytes(int fd, off_t off, size_t len)
+const char *read_bytes(struct obs *o, int fd, off_t off, size_t len)
 {
 	char *buf = aligned_alloc(4096, (len + 4096) & ~4095UL);
 	const char *text;
-	ssize_t got;
+	struct call *c;
 
-	if (!buf)
-		return "no memory";
-	got = pread(fd, buf, len, off);
-	text = got < 0 ? result(got) : bytes(buf, got);
+	NEED(o, buf);
+	c = obs_call(o, &call_pread, (struct call_arg){
+		.fd = fd, .buf = buf, .len = len, .off = off });
+	text = state(o, c);
+	if (!call_returned(c))
+		return text;
+	if (c->ret >= 0)
+		text = bytes(buf, c->ret);
 	free(buf);
 	return text;
 }
@@ -230,10 +237,12 @@ static const char *list_requests(struct obs *o, const struct opcodes *list,
 				 bool replies)
 {
 	const struct req_event *ev, *open = NULL;
-	__u32 i, nr = word_get(&o->m.log->nr);
 	char *text = new_text();
 	__u64 size = 0;
+	__u32 i, nr;
 
+	pass_fences(o);
+	nr = word_get(&o->m.log->nr);
 	for (i = o->since; i < nr; i++) {
 		ev = &o->m.log->ev[i];
 		if ((ev->step == REQ_REPLIED && !replies) ||
@@ -277,30 +286,43 @@ const char *exchange(struct obs *o, ...)
 
 void mark(struct obs *o)
 {
+	pass_fences(o);
 	o->since = word_get(&o->m.log->nr);
+}
+
+/* The requests of a kind that arrived: how many, and the bytes that they are about. */
+static int count(struct obs *o, __u32 opcode, long *size)
+{
+	const struct req_event *ev;
+	int found = 0;
+	__u32 i, nr;
+
+	pass_fences(o);
+	*size = 0;
+	nr = word_get(&o->m.log->nr);
+	for (i = o->since; i < nr; i++) {
+		ev = &o->m.log->ev[i];
+		if (ev->step != REQ_ARRIVED || ev->req.opcode != opcode)
+			continue;
+		found++;
+		*size += ev->req.size;
+	}
+	return found;
 }
 
 long sent(struct obs *o, __u32 opcode)
 {
-	__u32 i, nr = word_get(&o->m.log->nr);
-	long sum = 0;
+	long size;
 
-	for (i = o->since; i < nr; i++)
-		if (o->m.log->ev[i].step == REQ_ARRIVED &&
-		    o->m.log->ev[i].req.opcode == opcode)
-			sum += o->m.log->ev[i].req.size;
-	return sum;
+	count(o, opcode, &size);
+	return size;
 }
 
 int arrived(struct obs *o, __u32 opcode)
 {
-	__u32 i, nr = word_get(&o->m.log->nr);
-	int count = 0;
+	long size;
 
-	for (i = o->since; i < nr; i++)
-		count += o->m.log->ev[i].step == REQ_ARRIVED &&
-			 o->m.log->ev[i].req.opcode == opcode;
-	return count;
+	return count(o, opcode, &size);
 }
 
 static bool kid_ended(pid_t pid)
@@ -354,29 +376,26 @@ const char *kill_kid(struct obs *o, pid_t pid)
 	return "SIGKILL does not end it";
 }
 
-/* Asleep in its call, to stay there; false when it has ended. */
-static bool kid_waits(struct obs *o, pid_t pid, const struct call_op *op)
-{
-	__u64 deadline = wait_deadline();
-
-	while (!kid_ended(pid)) {
-		if (process_blocked_in(pid, op->nr) && kid_stays(o, pid))
-			return true;
-		NEED(o, now_usec() < deadline);
-		sched_yield();
-	}
-	return false;
-}
-
 const char *kill_in(struct obs *o, const struct call_op *op,
 		    struct call_arg arg)
 {
-	pid_t pid = obs_child(o, CLONE_FILES, op, arg);
+	__u32 *returned = obs_shared(o, sizeof(*returned));
 	char *text = new_text();
+	const char *seen;
+	pid_t pid;
 
-	if (kid_waits(o, pid, op))
+	pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+	if (!pid) {
+		op->fn(&arg);
+		word_set(returned, 1);
+		_exit(0);
+	}
+	obs_add_kid(o, pid);
+	seen = kid_state(o, pid);
+	if (!word_get(returned))
 		append(text, "waits, %s", kill_kid(o, pid));
 	else
-		append(text, "does not wait");
+		append(text, "does not wait%s", strcmp(seen, "ended") ?
+		       ", but its exit does" : "");
 	return text;
 }
