@@ -131,8 +131,11 @@ const char *bytes(const void *buf, size_t len);
 /* The bytes of a file at the server. */
 const char *server_bytes(struct obs *o, const char *name);
 
-/* What pread(2) of a descriptor says: bytes, an errno, or "blocked". */
-const char *read_bytes(struct obs *o, int fd, off_t off, size_t len);
+/* What pread(2) of a descriptor says: bytes, or an errno. */
+const char *read_bytes(int fd, off_t off, size_t len);
+
+/* The same, or "blocked". */
+const char *read_or_block(struct obs *o, int fd, off_t off, size_t len);
 
 /*
  * These and mark(), sent() and arrived() have the server answer some other request

@@ -22,7 +22,7 @@ static int store_beyond_eof(struct obs *o, int flags)
 /* What is in it now, and at the server when all is sent. */
 static void see(struct obs *o, int fd)
 {
-	saw_key(o, "read", "%s", read_bytes(o, fd, 0, 3 * PAGE));
+	saw_key(o, "read", "%s", read_bytes(fd, 0, 3 * PAGE));
 	NEED(o, !mnt_run(&o->m, &call_fsync, (struct call_arg){ .fd = fd }));
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }

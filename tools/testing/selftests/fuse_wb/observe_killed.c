@@ -81,11 +81,11 @@ OBSERVE(killed, writer_does_not_spoil_page)
 	saw_key(o, "kill", "%s", kill_in(o, &call_pwrite, (struct call_arg){
 		.fd = fd, .buf = "k", .len = 1, .off = 100 }));
 	mark(o);
-	saw_key(o, "read", "%s", read_bytes(o, fd, 0, 100));
+	saw_key(o, "read", "%s", read_or_block(o, fd, 0, 100));
 	saw_key(o, "requests", "%s", requests(o, FUSE_READ, 0));
 	obs_release(o);
 	NEED(o, !await_writes(&o->m));
-	saw_key(o, "read_then", "%s", read_bytes(o, fd, 0, 100));
+	saw_key(o, "read_then", "%s", read_or_block(o, fd, 0, 100));
 	saw_key(o, "map_then", "%s", bytes(map, 100));
 }
 

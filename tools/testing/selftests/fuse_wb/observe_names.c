@@ -16,7 +16,7 @@ OBSERVE(names, unlink_while_dirty, .writeback_cache = true)
 
 	obs_write(o, fd, 'x', 0, 10000);
 	saw_key(o, "unlink", "%s", result(unlink(obs_path(o, "file"))));
-	saw_key(o, "read", "%s", read_bytes(o, fd, 0, 20000));
+	saw_key(o, "read", "%s", read_bytes(fd, 0, 20000));
 	obs_write(o, fd, 'y', 0, 1);
 	saw_key(o, "fsync", "%s", result(fsync(fd)));
 	saw_key(o, "close", "%s", result(close(fd)));
@@ -56,13 +56,13 @@ OBSERVE(names, rename_over_what_is_dirty, .writeback_cache = true)
 	obs_write(o, new, 'n', 0, 5000);
 	saw_key(o, "rename", "%s", result(rename(obs_path(o, "file.new"),
 						 obs_path(o, "file"))));
-	saw_key(o, "old", "%s", read_bytes(o, old, 0, 20000));
+	saw_key(o, "old", "%s", read_bytes(old, 0, 20000));
 	saw_key(o, "close_new", "%s", result(close(new)));
 	saw_key(o, "close_old", "%s", result(close(old)));
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 	saw_key(o, "server_new", "%s", result(server_size(o->m.ctl, "file")));
 	new = obs_open(o, "file", O_RDONLY);
-	saw_key(o, "read", "%s", read_bytes(o, new, 0, 20000));
+	saw_key(o, "read", "%s", read_bytes(new, 0, 20000));
 }
 
 OBSERVE(names, rename_while_write_is_held, .writeback_cache = true)

@@ -25,7 +25,7 @@ static void short_read(struct obs *o, const struct call_op *op)
 	fd = obs_open(o, "file", O_RDWR);
 	direct = obs_open(o, "file", O_RDONLY | O_DIRECT);
 	/* The page is there, so that the append need not read it. */
-	read_bytes(o, fd, 0, 100);
+	read_bytes(fd, 0, 100);
 	obs_hold(o, FUSE_READ);
 	c = obs_call(o, op, (struct call_arg){
 		.fd = direct, .buf = buf, .len = PAGE });
@@ -92,7 +92,7 @@ OBSERVE(stale, invalidation_of_page_that_is_locked, .writeback_cache = true,
 	NEED(o, !mnt_run(&o->m, &call_fsync, (struct call_arg){ .fd = fd }));
 	NEED(o, !server_put(o->m.ctl, "file", 100, "nnnn", 4));
 	mark(o);
-	saw_key(o, "read", "%s", read_bytes(o, fd, 0, 200));
+	saw_key(o, "read", "%s", read_bytes(fd, 0, 200));
 	saw_key(o, "requests", "%s", requests(o, FUSE_READ, 0));
 	close(dev);
 }
@@ -138,7 +138,7 @@ OBSERVE(stale, create_of_existing_file, .writeback_cache = true,
 	other = obs_open(o, "file", O_RDWR | O_CREAT | O_TRUNC);
 	saw_key(o, "requests", "%s", requests(o, FUSE_CREATE, FUSE_OPEN,
 					      FUSE_SETATTR, FUSE_WRITE, 0));
-	saw_key(o, "read", "%s", read_bytes(o, other, 0, 200));
+	saw_key(o, "read", "%s", read_bytes(other, 0, 200));
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 

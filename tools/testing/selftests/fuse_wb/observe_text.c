@@ -160,7 +160,21 @@ const char *server_bytes(struct obs *o, const char *name)
 	return text;
 }
 
-const char *read_bytes(struct obs *o, int fd, off_t off, size_t len)
+const char *read_bytes(int fd, off_t off, size_t len)
+{
+	char *buf = aligned_alloc(4096, (len + 4096) & ~4095UL);
+	const char *text;
+	ssize_t got;
+
+	if (!buf)
+		return "no memory";
+	got = pread(fd, buf, len, off);
+	text = got < 0 ? result(got) : bytes(buf, got);
+	free(buf);
+	return text;
+}
+
+const char *read_or_block(struct obs *o, int fd, off_t off, size_t len)
 {
 	char *buf = aligned_alloc(4096, (len + 4096) & ~4095UL);
 	const char *text;

@@ -83,7 +83,7 @@ OBSERVE(umount, forced_while_writing, .writeback_cache = true)
 	saw_key(o, "fsync", "%s", state(o, c));
 	saw_key(o, "ret", "%s", umount_with(o, MNT_FORCE));
 	saw_key(o, "fsync_then", "%s", outcome(c));
-	saw_key(o, "read", "%s", read_bytes(o, fd, 0, 100));
+	saw_key(o, "read", "%s", read_bytes(fd, 0, 100));
 	saw_key(o, "write", "%s", result(pwrite(fd, "z", 1, 20000)));
 	saw_key(o, "fsync_again", "%s", result(fsync(fd)));
 	saw_key(o, "close", "%s", result(close(fd)));
@@ -139,7 +139,7 @@ OBSERVE(remount, read_only, .writeback_cache = true)
 	saw_key(o, "ret", "%s", remount(o, MS_RDONLY));
 	saw_key(o, "open", "%s", result(open(obs_path(o, "file"), O_RDWR)));
 	fd = obs_open(o, "file", O_RDONLY);
-	saw_key(o, "read", "%s", read_bytes(o, fd, 0, 20000));
+	saw_key(o, "read", "%s", read_bytes(fd, 0, 20000));
 	saw_key(o, "again", "%s", remount(o, 0));
 	fd = obs_open(o, "file", O_RDWR);
 	obs_write(o, fd, 'y', 0, 1);
