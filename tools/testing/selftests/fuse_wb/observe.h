@@ -213,6 +213,10 @@ void obs_add_kid(struct obs *o, pid_t pid);
 /* Memory that processes share. */
 void *obs_shared(struct obs *o, size_t size);
 
+/* A child is ready, and sleeps until it is killed; the parent waits for the former. */
+void obs_sleep(__u32 *ready);
+void obs_await(struct obs *o, __u32 *ready);
+
 /* Make a call in a thread, as mnt_call(). */
 struct call *obs_call(struct obs *o, const struct call_op *op,
 		      struct call_arg arg);

@@ -8,9 +8,9 @@
 #define PAGE	4096
 
 /* A file of 100 w, and 100 s stored through a mapping at 200: beyond EOF. */
-static int store_beyond_eof(struct obs *o, int flags)
+static int store_beyond_eof(struct obs *o)
 {
-	int fd = obs_open(o, "file", O_RDWR | O_CREAT | flags);
+	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
 	char *map;
 
 	obs_write(o, fd, 'w', 0, 100);
@@ -29,7 +29,7 @@ static void see(struct obs *o, int fd)
 
 static void grow_by_copy(struct obs *o)
 {
-	int from, fd = store_beyond_eof(o, 0);
+	int from, fd = store_beyond_eof(o);
 	loff_t out = 5000;
 
 	obs_put(o, "from", 'f', 100);
@@ -41,7 +41,7 @@ static void grow_by_copy(struct obs *o)
 
 static void grow_by_truncate(struct obs *o)
 {
-	int fd = store_beyond_eof(o, 0);
+	int fd = store_beyond_eof(o);
 
 	saw_key(o, "ret", "%s", result(ftruncate(fd, 5000)));
 	see(o, fd);
@@ -49,7 +49,7 @@ static void grow_by_truncate(struct obs *o)
 
 static void grow_by_write(struct obs *o)
 {
-	int fd = store_beyond_eof(o, 0);
+	int fd = store_beyond_eof(o);
 
 	obs_write(o, fd, 'e', 5000, 100);
 	see(o, fd);
@@ -57,16 +57,18 @@ static void grow_by_write(struct obs *o)
 
 static void grow_by_direct_write(struct obs *o)
 {
-	int fd = store_beyond_eof(o, 0);
-	int direct = obs_open(o, "file", O_RDWR | O_DIRECT);
+	int fd, direct;
 
+	/* Behind an open, base would drop what is cached. */
+	direct = obs_open(o, "file", O_RDWR | O_CREAT | O_DIRECT);
+	fd = store_beyond_eof(o);
 	obs_write(o, direct, 'd', 2 * PAGE, PAGE);
 	see(o, fd);
 }
 
 static void grow_by_fallocate(struct obs *o)
 {
-	int fd = store_beyond_eof(o, 0);
+	int fd = store_beyond_eof(o);
 
 	saw_key(o, "ret", "%s", result(fallocate(fd, 0, 0, 5000)));
 	see(o, fd);

@@ -13,17 +13,16 @@
 /* A process that has written 4 MiB of x to "file" and sleeps with it open. */
 static pid_t start_writer(struct obs *o)
 {
+	__u32 *ready = obs_shared(o, sizeof(*ready));
 	pid_t pid = obs_fork(o);
 	int fd;
 
 	if (!pid) {
 		fd = obs_open(o, "file", O_RDWR | O_CREAT);
 		obs_write(o, fd, 'x', 0, MUCH);
-		pause();
-		_exit(0);
+		obs_sleep(ready);
 	}
-	NEED(o, await_req(&o->m, FUSE_CREATE, REQ_REPLIED, 1));
-	NEED(o, child_stays_blocked(&o->m, pid, &call_pause));
+	obs_await(o, ready);
 	return pid;
 }
 
@@ -94,6 +93,7 @@ OBSERVE(killed, lock_goes_after_data, .writeback_cache = true,
 	.posix_locks = true)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	__u32 *ready = obs_shared(o, sizeof(*ready));
 	pid_t pid;
 	int fd;
 
@@ -103,11 +103,9 @@ OBSERVE(killed, lock_goes_after_data, .writeback_cache = true,
 		fd = obs_open(o, "file", O_RDWR);
 		NEED(o, !fcntl(fd, F_SETLK, &lock));
 		obs_write(o, fd, 'x', 0, 4096);
-		pause();
-		_exit(0);
+		obs_sleep(ready);
 	}
-	NEED(o, await_req(&o->m, FUSE_SETLK, REQ_REPLIED, 1));
-	NEED(o, child_stays_blocked(&o->m, pid, &call_pause));
+	obs_await(o, ready);
 	mark(o);
 	obs_hold(o, FUSE_WRITE);
 	kill_kid(o, pid);

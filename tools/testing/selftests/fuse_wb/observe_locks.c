@@ -43,6 +43,7 @@ static const char *ask_for_lock(struct obs *o, int cmd)
 /* A process that has the lock of "file" and one dirty page, and sleeps. */
 static pid_t start_holder(struct obs *o)
 {
+	__u32 *ready = obs_shared(o, sizeof(*ready));
 	pid_t pid = obs_fork(o);
 	int fd;
 
@@ -50,11 +51,9 @@ static pid_t start_holder(struct obs *o)
 		fd = obs_open(o, "file", O_RDWR);
 		NEED(o, !set_lock(fd, F_SETLK, F_WRLCK));
 		obs_write(o, fd, 'x', 0, 4096);
-		pause();
-		_exit(0);
+		obs_sleep(ready);
 	}
-	NEED(o, await_req(&o->m, FUSE_OPEN, REQ_REPLIED, 1));
-	NEED(o, child_stays_blocked(&o->m, pid, &call_pause));
+	obs_await(o, ready);
 	return pid;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "observe.h"
+#include "wait.h"
 
 void obs_put(struct obs *o, const char *name, char byte, size_t len)
 {
@@ -97,6 +98,18 @@ void *obs_shared(struct obs *o, size_t size)
 
 	NEED(o, p != MAP_FAILED);
 	return p;
+}
+
+void obs_sleep(__u32 *ready)
+{
+	word_set(ready, 1);
+	while (1)
+		pause();
+}
+
+void obs_await(struct obs *o, __u32 *ready)
+{
+	NEED(o, word_sleep(ready, 0, wait_deadline()));
 }
 
 struct call *obs_call(struct obs *o, const struct call_op *op,

@@ -11,8 +11,8 @@
 #include "observe.h"
 #include "wait.h"
 
-/* Times of a plain loop; more often than not, two steps come in one tick of the clock. */
-#define LOOPS	40
+/* More often than not, two steps come in one tick of the clock. */
+#define LOOPS	20
 
 /* As many new files as the server has room for. */
 #define NEW_FILES	6
@@ -105,9 +105,10 @@ static void step_and_write(struct obs *o, enum step step)
 	for (i = 0; i < nr; i++) {
 		if (step == CREATE)
 			snprintf(name, sizeof(name), "file%d", i);
+		next_tick();
 		fd = obs_open(o, name, flags);
 		if (step == FSYNC) {
-			obs_write(o, fd, 'x', 0, 10);
+			NEED(o, pwrite(fd, "x", 1, 0) == 1);
 			NEED(o, !fsync(fd));
 		}
 		NEED(o, pwrite(fd, "y", 1, 0) == 1);
