@@ -80,7 +80,7 @@ base_key()
 # Show what a guest says while it comes, with V=1.
 run_guest()
 {
-	local kernel=$1 dir=$RESULTS/guest-$1 status=0 pair
+	local kernel=$1 dir=$RESULTS/guest-$1 begin=$SECONDS status=0 pair
 
 	mkdir -p "$dir"
 	touch "$dir/out.txt"
@@ -91,8 +91,8 @@ run_guest()
 	for pair in out:"$kernel.txt" console:"$kernel-dmesg.txt" err:"$kernel-err.txt"; do
 		awk 1 "$dir/${pair%%:*}.txt" >"$RESULTS/${pair#*:}"
 	done
+	note "the guest took $(elapsed $((SECONDS - begin)))"
 	[ "$status" -le "$guest_status" ] || guest_status=$status
-	return 0
 }
 
 # What base showed the last time, if it is still true, or a guest.
