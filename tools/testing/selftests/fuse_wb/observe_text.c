@@ -19,8 +19,8 @@
 #define RUNS_MAX	16
 #define OPCODES_MAX	16
 
-/* How many requests have to pass while something sleeps and does not run. */
-#define FENCES		3
+/* How many requests have to pass on each processor while something sleeps. */
+#define ROUNDS		16
 
 /*
  * Requests that have nothing to do with anything: when they have been answered, what was
@@ -28,13 +28,31 @@
  * needs no lock of the directory, which a call under test may have; and it may fail, for
  * the mount may be gone.
  */
-static void pass_fences(struct obs *o)
+static void pass_fence(struct obs *o)
 {
 	struct statfs st;
+
+	statfs(o->m.dir, &st);
+}
+
+/*
+ * Many of them, on every processor: what only sleeps in passing, because a processor is
+ * late, will have run meanwhile.
+ */
+static void pass_fences(struct obs *o)
+{
+	unsigned int cpu, cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	cpu_set_t all;
 	int i;
 
-	for (i = 0; i < FENCES; i++)
-		statfs(o->m.dir, &st);
+	sched_getaffinity(0, sizeof(all), &all);
+	for (i = 0; i < ROUNDS; i++) {
+		for (cpu = 0; cpu < cpus; cpu++) {
+			run_on_cpu(cpu);
+			pass_fence(o);
+		}
+	}
+	sched_setaffinity(0, sizeof(all), &all);
 }
 
 /* A text to be filled in, one of a few in turn. */
@@ -255,7 +273,7 @@ static const char *list_requests(struct obs *o, const struct opcodes *list,
 	__u64 size = 0;
 	__u32 i, nr;
 
-	pass_fences(o);
+	pass_fence(o);
 	nr = word_get(&o->m.log->nr);
 	for (i = o->since; i < nr; i++) {
 		ev = &o->m.log->ev[i];
@@ -300,7 +318,7 @@ const char *exchange(struct obs *o, ...)
 
 void mark(struct obs *o)
 {
-	pass_fences(o);
+	pass_fence(o);
 	o->since = word_get(&o->m.log->nr);
 }
 
@@ -311,7 +329,7 @@ static int count(struct obs *o, __u32 opcode, long *size)
 	int found = 0;
 	__u32 i, nr;
 
-	pass_fences(o);
+	pass_fence(o);
 	*size = 0;
 	nr = word_get(&o->m.log->nr);
 	for (i = o->since; i < nr; i++) {
