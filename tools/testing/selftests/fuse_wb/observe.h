@@ -91,6 +91,19 @@ struct obs {
 	}								\
 	static void observe_##area_##_##name_(struct obs *o)
 
+/* The same observation with the writeback cache, and as NAME_without_cache without. */
+#define OBSERVE_BOTH(area_, name_, ...)					\
+	static void both_##area_##_##name_(struct obs *o);		\
+	OBSERVE(area_, name_, .writeback_cache = true, ##__VA_ARGS__)	\
+	{								\
+		both_##area_##_##name_(o);				\
+	}								\
+	OBSERVE(area_, name_##_without_cache, ##__VA_ARGS__)		\
+	{								\
+		both_##area_##_##name_(o);				\
+	}								\
+	static void both_##area_##_##name_(struct obs *o)
+
 /* Print "area.name: text", or "area.name.key: text" when there is more than one. */
 __printf(2, 3)
 void saw(struct obs *o, const char *fmt, ...);
@@ -190,6 +203,12 @@ void obs_write(struct obs *o, int fd, char byte, off_t off, size_t len);
 
 /* mmap(2) of the start of a file, shared, to be read and written. */
 char *obs_map(struct obs *o, int fd, size_t len);
+
+/*
+ * What a file is, in four keys: "size" and "read" as the mount has it, what "fsync"
+ * returns, and the bytes that are at the "server" then.
+ */
+void obs_see(struct obs *o, int fd, const char *name);
 
 /* Hold all requests of a kind. */
 void obs_hold(struct obs *o, __u32 opcode);

@@ -5,9 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "observe.h"
 #include "wait.h"
+
+/* Of what obs_see() reads: no file is longer. */
+#define SEE_MAX	(64 << 10)
 
 void obs_put(struct obs *o, const char *name, char byte, size_t len)
 {
@@ -46,6 +50,18 @@ char *obs_map(struct obs *o, int fd, size_t len)
 
 	NEED(o, map != MAP_FAILED);
 	return map;
+}
+
+void obs_see(struct obs *o, int fd, const char *name)
+{
+	struct stat st;
+
+	NEED(o, !fstat(fd, &st));
+	saw_key(o, "size", "%lld", (long long)st.st_size);
+	saw_key(o, "read", "%s", read_bytes(fd, 0, SEE_MAX));
+	saw_key(o, "fsync", "%s", run(o, &call_fsync, (struct call_arg){
+		.fd = fd }));
+	saw_key(o, "server", "%s", server_bytes(o, name));
 }
 
 void obs_hold(struct obs *o, __u32 opcode)
