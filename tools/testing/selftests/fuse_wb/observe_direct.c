@@ -222,8 +222,11 @@ OBSERVE(direct, second_request_fails, .max_write = PAGE, .max_pages = 1,
 	fail_second(o, O_DIRECT);
 }
 
-OBSERVE(direct, second_request_fails_without_async_dio, .max_write = PAGE, .max_pages = 1,
-	.writeback_cache = true)
+/*
+ * Without the cache, for with it the rest is written through the page cache, and base
+ * knows only now and then what became of that.
+ */
+OBSERVE(direct, second_request_fails_without_async_dio, .max_write = PAGE, .max_pages = 1)
 {
 	fail_second(o, O_DIRECT);
 }

@@ -12,28 +12,46 @@
 
 static sigjmp_buf fault;
 
-static void on_sigbus(int sig)
+static void on_fault(int sig)
 {
 	siglongjmp(fault, sig);
 }
 
-/* The byte at @p, or "SIGBUS". */
+/*
+ * SIGBUS is what is due; UML complains of each SIGBUS, too, while nobody catches
+ * SIGSEGV.
+ */
+static void catch_faults(void)
+{
+	signal(SIGBUS, on_fault);
+	signal(SIGSEGV, on_fault);
+}
+
+static const char *fault_name(int sig)
+{
+	return sig == SIGBUS ? "SIGBUS" : "SIGSEGV";
+}
+
+/* The byte at @p, or the signal. */
 static const char *load(const char *p)
 {
+	int sig = sigsetjmp(fault, 1);
 	char byte;
 
-	signal(SIGBUS, on_sigbus);
-	if (sigsetjmp(fault, 1))
-		return "SIGBUS";
+	if (sig)
+		return fault_name(sig);
+	catch_faults();
 	byte = *(const volatile char *)p;
 	return bytes(&byte, 1);
 }
 
 static const char *store(char *p, char byte)
 {
-	signal(SIGBUS, on_sigbus);
-	if (sigsetjmp(fault, 1))
-		return "SIGBUS";
+	int sig = sigsetjmp(fault, 1);
+
+	if (sig)
+		return fault_name(sig);
+	catch_faults();
 	*(volatile char *)p = byte;
 	return "stored";
 }
