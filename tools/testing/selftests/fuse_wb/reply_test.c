@@ -172,7 +172,7 @@ TEST_F(reply, does_not_wait_for_the_server)
 		ASSERT_EQ(0, write_page(self, CACHED_AT - LEN));
 
 	/* The thread that replies is also the one to reply to the WRITE. */
-	EXPECT_EQ(1, server_release_match(m->ctl, &direct)) {
+	ASSERT_EQ(1, server_release_match(m->ctl, &direct)) {
 		TH_LOG("the server waits in its reply for its own reply");
 		process_print(stderr, m->server);
 	}
