@@ -283,6 +283,19 @@ TEST_F(late, munmap_keeps_the_error_as_it_is)
 	EXPECT_EQ(0, errno_of(&self->m, &call_close, self->fd));
 }
 
+/* A reader that closes the file waits for a WRITE that fails: no news of it. */
+TEST_F(late, close_of_reader_keeps_the_error_as_it_is)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+
+	ASSERT_EQ(0, server_fail(self->m.ctl, &writes, variant->err));
+	self->map[0]++;
+	EXPECT_EQ(0, errno_of(&self->m, &call_close, self->reader));
+	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
+	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->other));
+}
+
 TEST_F(late, close_does_not_repeat_what_fsync_told)
 {
 	lose_write(_metadata, self, variant->err);

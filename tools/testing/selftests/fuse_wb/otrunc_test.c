@@ -298,32 +298,92 @@ TEST_F(created, create_drops_the_pages)
 	ASSERT_LE(0, mnt_run(&o->m, &call_open, (struct call_arg){
 		.buf = o->path, .flags = O_RDWR | O_CREAT | O_TRUNC }));
 	ASSERT_NE(0, await_req(&o->m, FUSE_CREATE, REQ_REPLIED, 1));
+	EXPECT_EQ(0, count_req(&o->m, FUSE_SETATTR, REQ_ARRIVED)) {
+		TH_LOG("the file is truncated once more");
+	}
 	check_empty(_metadata, o);
 }
 
-/* The server carries out a WRITE behind CREATE, which came later. */
-TEST_F(created, write_under_way_does_not_outlive_create)
+static struct call *start_create(struct _test_data_otrunc *o)
 {
 	const struct req_match lookups = { .opcode = FUSE_LOOKUP };
+
+	if (server_fail(o->m.ctl, &lookups, ENOENT))
+		return NULL;
+	return mnt_call(&o->m, &call_open, (struct call_arg){
+		.buf = o->path, .flags = O_RDWR | O_CREAT | O_TRUNC });
+}
+
+/* Do kernel and server have the same file of @size bytes, unharmed by the end? */
+static void check_agreement(struct __test_metadata *_metadata,
+			    struct _test_data_otrunc *o, struct call *c,
+			    ssize_t size)
+{
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_LE(0, c->ret);
+	EXPECT_EQ(size, kernel_size(o->fd));
+	EXPECT_EQ(size, server_size(o->m.ctl, FILE_NAME));
+	ASSERT_EQ(0, server_get(o->m.ctl, FILE_NAME, 0, o->data, size));
+	EXPECT_EQ(size, pread(o->fd, o->seen, o->len, 0));
+	EXPECT_EQ(-1, first_difference(o->data, o->seen, size));
+	EXPECT_EQ(0, find_req(&o->m, FUSE_SETATTR, REQ_ARRIVED, 1));
+}
+
+/*
+ * The server carries out a WRITE after CREATE: it has the bytes, in whichever
+ * order the two came, and a broken kernel does not know it, or truncates again.
+ */
+TEST_F(created, write_after_create_is_seen)
+{
 	struct _test_data_otrunc *o = &self->o;
+	int writes;
 	struct call *c;
 
 	ASSERT_EQ(1, pwrite(o->fd, "x", 1, 0));
-	ASSERT_EQ(0, server_fail(o->m.ctl, &lookups, ENOENT));
 	ASSERT_EQ(0, hold_req(&o->m, FUSE_WRITE));
 	ASSERT_EQ(0, start_writeback(&o->m, o->fd));
 	ASSERT_NE(0, await_req(&o->m, FUSE_WRITE, REQ_ARRIVED, 1));
-	c = mnt_call(&o->m, &call_open, (struct call_arg){
-		.buf = o->path, .flags = O_RDWR | O_CREAT | O_TRUNC });
+	c = start_create(o);
 	ASSERT_NE(NULL, c);
 	ASSERT_NE(0, await_req(&o->m, FUSE_CREATE, REQ_REPLIED, 1));
 	/* No fence: open(2) has the lock of the directory. */
 	ASSERT_NE(CALL_LOST, call_wait_blocked(c));
+	writes = count_req(&o->m, FUSE_WRITE, REQ_ARRIVED);
+	ASSERT_EQ(writes, server_release(o->m.ctl, 0));
+	check_agreement(_metadata, o, c,
+			variant->how.dirty ? o->len : o->len / PAGES);
+	EXPECT_EQ(writes, count_req(&o->m, FUSE_WRITE, REQ_ARRIVED)) {
+		TH_LOG("what was dirty is written to the truncated file");
+	}
+}
+
+/* Another client writes to the file before the kernel can look at it. */
+TEST_F(created, write_of_another_client_stays)
+{
+	struct _test_data_otrunc *o = &self->o;
+	struct call *c;
+
+	ASSERT_EQ(0, hold_req(&o->m, FUSE_GETATTR));
+	c = start_create(o);
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&o->m, FUSE_GETATTR, REQ_ARRIVED, 1));
+	fill_pattern(o->data, 100, 3);
+	ASSERT_EQ(0, server_put(o->m.ctl, FILE_NAME, 0, o->data, 100));
 	ASSERT_EQ(1, server_release(o->m.ctl, 0));
-	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
-	EXPECT_LE(0, c->ret);
-	EXPECT_EQ(0, kernel_size(o->fd));
-	EXPECT_EQ(0, server_size(o->m.ctl, FILE_NAME));
+	check_agreement(_metadata, o, c, 100);
+}
+
+/* Nobody has asked the server for more than it has done. */
+TEST_F(created, server_that_refuses_setattr_is_not_asked)
+{
+	const struct req_match setattrs = { .opcode = FUSE_SETATTR };
+	struct _test_data_otrunc *o = &self->o;
+	struct call *c;
+
+	ASSERT_EQ(0, server_fail(o->m.ctl, &setattrs, EPERM));
+	c = start_create(o);
+	ASSERT_NE(NULL, c);
+	check_agreement(_metadata, o, c, 0);
 }
 
 TEST_HARNESS_MAIN

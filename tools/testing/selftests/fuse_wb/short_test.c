@@ -123,7 +123,7 @@ TEST_F(short_read, append_during_read_is_no_hole)
 TEST_F(short_read, append_before_read_is_no_hole)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
-	struct call *c;
+	struct call *c, *w[PAGES];
 	int i, arrived;
 
 	open_file(_metadata, self, 100);
@@ -136,9 +136,12 @@ TEST_F(short_read, append_before_read_is_no_hole)
 	/* How often it writes back what is dirty is its own affair. */
 	for (i = 1; i < PAGES && !find_req(&self->m, FUSE_READ, REQ_ARRIVED, 1);
 	     i++) {
-		ASSERT_EQ(self->page,
-			  pwrite(self->fd, self->data + i * self->page,
-				 self->page, i * self->page));
+		w[i] = mnt_call(&self->m, &call_pwrite, (struct call_arg){
+			.fd = self->fd, .buf = self->data + i * self->page,
+			.off = i * self->page, .len = self->page });
+		ASSERT_NE(NULL, w[i]);
+		/* Linux 6.12 has it wait for the WRITE. */
+		ASSERT_NE(CALL_LOST, call_wait_blocked(w[i]));
 		arrived = count_req(&self->m, 0, REQ_ARRIVED);
 		ASSERT_LE(0, server_release_match(self->m.ctl, &writes));
 		ASSERT_NE(0, await_req(&self->m, 0, REQ_ARRIVED, arrived + 1));
@@ -148,6 +151,10 @@ TEST_F(short_read, append_before_read_is_no_hole)
 	}
 	ASSERT_LE(0, server_release(self->m.ctl, 0));
 	check_read(_metadata, self, c, self->page);
+	while (--i > 0) {
+		ASSERT_EQ(CALL_RETURNED, call_wait_returned(w[i]));
+		EXPECT_EQ(self->page, w[i]->ret);
+	}
 }
 
 /* Zeroes behind the end of a file were never part of it. */
