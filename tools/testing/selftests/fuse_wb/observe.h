@@ -93,16 +93,25 @@ struct obs {
 
 /* The same observation with the writeback cache, and as NAME_without_cache without. */
 #define OBSERVE_BOTH(area_, name_, ...)					\
-	static void both_##area_##_##name_(struct obs *o);		\
-	OBSERVE(area_, name_, .writeback_cache = true, ##__VA_ARGS__)	\
+	static void observe_##area_##_##name_(struct obs *o);		\
+	static struct observation area_##_##name_##_observations[2] = {	\
+		{							\
+			.name = #area_ "." #name_,			\
+			.fn = observe_##area_##_##name_,		\
+			.opts = { .writeback_cache = true, ##__VA_ARGS__ }, \
+		}, {							\
+			.name = #area_ "." #name_ "_without_cache",	\
+			.fn = observe_##area_##_##name_,		\
+			.opts = { __VA_ARGS__ },			\
+		},							\
+	};								\
+	static void __attribute__((constructor))			\
+	area_##_##name_##_add_both(void)				\
 	{								\
-		both_##area_##_##name_(o);				\
+		observation_add(&area_##_##name_##_observations[0]);	\
+		observation_add(&area_##_##name_##_observations[1]);	\
 	}								\
-	OBSERVE(area_, name_##_without_cache, ##__VA_ARGS__)		\
-	{								\
-		both_##area_##_##name_(o);				\
-	}								\
-	static void both_##area_##_##name_(struct obs *o)
+	static void observe_##area_##_##name_(struct obs *o)
 
 /* Print "area.name: text", or "area.name.key: text" when there is more than one. */
 __printf(2, 3)

@@ -214,15 +214,3 @@ OBSERVE_BOTH(copy, beside_held_write_of_target)
 {
 	beside_held_write(o, false);
 }
-
-OBSERVE(copy, killed_beside_held_write, .writeback_cache = true)
-{
-	struct pair p = open_pair(o);
-
-	obs_write(o, p.from, 'd', 0, 100);
-	obs_hold_writes(o, p.from, 1);
-	saw_key(o, "kill", "%s", kill_in(o, &call_copy, (struct call_arg){
-		.fd = p.from, .flags = p.to, .len = 5000 }));
-	obs_release(o);
-	NEED(o, !await_writes(&o->m));
-}

@@ -17,17 +17,19 @@
 
 /*
  * An observation with O_DIRECT, and another with FOPEN_DIRECT_IO, each with the cache
- * and without; @flags is what the file is opened with.
+ * and without, which direct_NAME() makes: it opens the file with these flags.
  */
-#define OBSERVE_DIRECT(name, fn)					\
+#define OBSERVE_DIRECT(name)						\
+	static void direct_##name(struct obs *o, int flags);		\
 	OBSERVE_BOTH(direct, name)					\
 	{								\
-		fn(o, O_DIRECT);					\
+		direct_##name(o, O_DIRECT);				\
 	}								\
 	OBSERVE_BOTH(direct, name##_by_server, .open_flags = FOPEN_DIRECT_IO) \
 	{								\
-		fn(o, 0);						\
-	}
+		direct_##name(o, 0);					\
+	}								\
+	static void direct_##name(struct obs *o, int flags)
 
 static char *new_buffer(struct obs *o, char byte, size_t len)
 {
@@ -47,7 +49,7 @@ static const char *read_into(struct obs *o, int fd, size_t skip, off_t off, size
 	return got < 0 ? result(got) : bytes(buf + skip, got);
 }
 
-static void read_directly(struct obs *o, int flags)
+OBSERVE_DIRECT(read)
 {
 	int fd;
 
@@ -64,9 +66,7 @@ static void read_directly(struct obs *o, int flags)
 	saw_key(o, "requests", "%s", requests(o, FUSE_READ, 0));
 }
 
-OBSERVE_DIRECT(read, read_directly)
-
-static void write_directly(struct obs *o, int flags)
+OBSERVE_DIRECT(write)
 {
 	char *buf = new_buffer(o, 'w', 2 * PAGE);
 	int fd;
@@ -82,9 +82,7 @@ static void write_directly(struct obs *o, int flags)
 	obs_see(o, fd, "file");
 }
 
-OBSERVE_DIRECT(write, write_directly)
-
-static void append_directly(struct obs *o, int flags)
+OBSERVE_DIRECT(append)
 {
 	char *buf = new_buffer(o, 'w', PAGE);
 	int fd, cached;
@@ -101,8 +99,6 @@ static void append_directly(struct obs *o, int flags)
 	saw_key(o, "requests", "%s", requests(o, FUSE_WRITE, 0));
 	obs_see(o, fd, "file");
 }
-
-OBSERVE_DIRECT(append, append_directly)
 
 /* What is dirty in the cache is sent before; afterwards the cache has the new bytes. */
 static void mix(struct obs *o, int flags, off_t off, size_t len)
@@ -124,29 +120,25 @@ static void mix(struct obs *o, int flags, off_t off, size_t len)
 	obs_see(o, cached, "file");
 }
 
-static void mix_aligned(struct obs *o, int flags)
+OBSERVE_DIRECT(write_into_dirty_page)
 {
 	mix(o, flags, 2 * PAGE, PAGE);
 }
 
-static void mix_unaligned(struct obs *o, int flags)
+OBSERVE_DIRECT(write_into_part_of_dirty_pages)
 {
 	mix(o, flags, PAGE + 100, PAGE);
 }
 
-OBSERVE_DIRECT(write_into_dirty_page, mix_aligned)
-OBSERVE_DIRECT(write_into_part_of_dirty_pages, mix_unaligned)
-
 /* The same with stores through a mapping. */
-static void mix_stores(struct obs *o, int flags)
+OBSERVE_BOTH(direct, stores_and_direct_io)
 {
 	char *buf = new_buffer(o, 'w', PAGE);
 	int fd, cached;
 	char *map;
 
 	obs_put(o, "file", 'o', 3 * PAGE);
-	fd = obs_open(o, "file", O_RDWR | flags);
-	NEED(o, !server_open_flags(o->m.ctl, 0));
+	fd = obs_open(o, "file", O_RDWR | O_DIRECT);
 	cached = obs_open(o, "file", O_RDWR);
 	map = obs_map(o, cached, 3 * PAGE);
 	memset(map + 100, 's', 2 * PAGE);
@@ -156,16 +148,6 @@ static void mix_stores(struct obs *o, int flags)
 	saw_key(o, "mapped", "%s", bytes(map, 3 * PAGE));
 	map[PAGE + 1] = 'u';
 	obs_see(o, cached, "file");
-}
-
-OBSERVE(direct, stores_and_direct_io, .writeback_cache = true)
-{
-	mix_stores(o, O_DIRECT);
-}
-
-OBSERVE(direct, stores_and_direct_io_without_cache)
-{
-	mix_stores(o, O_DIRECT);
 }
 
 /* What a direct write tells of a failure, and of a short reply. */
@@ -197,7 +179,19 @@ static void fail_directly(struct obs *o, int flags)
 	saw_key(o, "close", "%s", result(close(fd)));
 }
 
-OBSERVE_DIRECT(failure, fail_directly)
+/*
+ * With the cache, what O_DIRECT does not write is written through the page cache, and base
+ * knows only now and then what became of that.
+ */
+OBSERVE(direct, failure_without_cache)
+{
+	fail_directly(o, O_DIRECT);
+}
+
+OBSERVE_BOTH(direct, failure_by_server, .open_flags = FOPEN_DIRECT_IO)
+{
+	fail_directly(o, 0);
+}
 
 /* The second of several requests fails, or is short. */
 static void fail_second(struct obs *o, int flags)
@@ -222,10 +216,6 @@ OBSERVE(direct, second_request_fails, .max_write = PAGE, .max_pages = 1,
 	fail_second(o, O_DIRECT);
 }
 
-/*
- * Without the cache, for with it the rest is written through the page cache, and base
- * knows only now and then what became of that.
- */
 OBSERVE(direct, second_request_fails_without_async_dio, .max_write = PAGE, .max_pages = 1)
 {
 	fail_second(o, O_DIRECT);
@@ -238,7 +228,7 @@ OBSERVE(direct, second_request_fails_by_server, .max_write = PAGE, .max_pages = 
 }
 
 /* RLIMIT_FSIZE: as much as the limit lets, then EFBIG. */
-static void limit_size(struct obs *o, int flags)
+OBSERVE_DIRECT(limited_size)
 {
 	const struct rlimit limit = { .rlim_cur = 2 * PAGE, .rlim_max = 2 * PAGE };
 	char *buf = new_buffer(o, 'w', 2 * PAGE);
@@ -257,15 +247,13 @@ static void limit_size(struct obs *o, int flags)
 	obs_see(o, fd, "file");
 }
 
-OBSERVE_DIRECT(limited_size, limit_size)
-
 OBSERVE_BOTH(direct, limited_size_of_cached_file)
 {
-	limit_size(o, 0);
+	direct_limited_size(o, 0);
 }
 
 /* O_DSYNC: FSYNC follows the WRITE. */
-static void sync_directly(struct obs *o, int flags)
+OBSERVE_DIRECT(o_dsync)
 {
 	char *buf = new_buffer(o, 'w', PAGE);
 	int fd;
@@ -275,8 +263,6 @@ static void sync_directly(struct obs *o, int flags)
 	saw_key(o, "write", "%s", result(pwrite(fd, buf, PAGE, 0)));
 	saw_key(o, "requests", "%s", requests(o, FUSE_WRITE, FUSE_FSYNC, 0));
 }
-
-OBSERVE_DIRECT(o_dsync, sync_directly)
 
 OBSERVE_BOTH(direct, vectors)
 {
@@ -373,19 +359,4 @@ OBSERVE_BOTH(direct, read_behind_held_write)
 OBSERVE_BOTH(direct, write_behind_held_write)
 {
 	behind_held_write(o, &call_pwrite);
-}
-
-OBSERVE(direct, read_killed_behind_held_write, .writeback_cache = true)
-{
-	char *buf = new_buffer(o, 'w', PAGE);
-	int fd, direct;
-
-	fd = obs_open(o, "file", O_RDWR | O_CREAT);
-	direct = obs_open(o, "file", O_RDWR | O_DIRECT);
-	obs_write(o, fd, 'd', 0, PAGE);
-	obs_hold_writes(o, fd, 1);
-	saw_key(o, "kill", "%s", kill_in(o, &call_pread, (struct call_arg){
-		.fd = direct, .buf = buf, .len = PAGE }));
-	obs_release(o);
-	NEED(o, !await_writes(&o->m));
 }

@@ -40,9 +40,13 @@ static void allocate(struct obs *o, int mode, off_t dirty, size_t dirty_len,
 }
 
 #define ALLOCATE(name, ...)						\
-	OBSERVE_BOTH(falloc, name)					\
+	static void allocate_##name(struct obs *o)			\
 	{								\
 		allocate(o, __VA_ARGS__);				\
+	}								\
+	OBSERVE_BOTH(falloc, name)					\
+	{								\
+		allocate_##name(o);					\
 	}
 
 ALLOCATE(grows_file, 0, PAGE, PAGE, 4 * PAGE, 2 * PAGE + 100)

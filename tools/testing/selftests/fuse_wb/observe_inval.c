@@ -112,7 +112,8 @@ OBSERVE_BOTH(inval, in_write, .threads = 3)
 	invalidate_in(o, FUSE_WRITE, &call_fsync);
 }
 
-OBSERVE_BOTH(inval, in_setattr, .threads = 3)
+/* With the cache, the server deadlocks with itself: what is dirty waits for SETATTR. */
+OBSERVE(inval, in_setattr_without_cache, .threads = 3)
 {
 	invalidate_in(o, FUSE_SETATTR, &call_ftruncate);
 }
@@ -220,37 +221,14 @@ OBSERVE_BOTH(inval, retrieve)
 }
 
 /* The name is forgotten, not the file. */
-static void forget_entry(struct obs *o, bool delete)
+static void see_forgotten(struct obs *o, const void *msg, size_t len)
 {
-	struct {
-		struct fuse_out_header head;
-		union {
-			struct fuse_notify_inval_entry_out entry;
-			struct fuse_notify_delete_out delete;
-		};
-		char name[5];
-	} __attribute__((packed)) msg = {
-		.head.error = delete ? FUSE_NOTIFY_DELETE : FUSE_NOTIFY_INVAL_ENTRY,
-		.name = "file",
-	};
 	int fd = open_cached(o);
 	struct stat st;
-	char *name = msg.name;
 
 	obs_write(o, fd, 'd', 0, 50);
 	mark(o);
-	if (delete) {
-		msg.delete = (struct fuse_notify_delete_out){
-			.parent = FUSE_ROOT_ID, .child = NODE, .namelen = 4 };
-		msg.head.len = sizeof(msg);
-	} else {
-		msg.entry = (struct fuse_notify_inval_entry_out){
-			.parent = FUSE_ROOT_ID, .namelen = 4 };
-		name = (char *)(&msg.entry + 1);
-		memcpy(name, "file", 5);
-		msg.head.len = name + 5 - (char *)&msg;
-	}
-	saw_key(o, "ret", "%d", server_raw(o->m.ctl, &msg, msg.head.len));
+	saw_key(o, "ret", "%d", server_raw(o->m.ctl, msg, len));
 	saw_key(o, "stat", "%s", result(stat(obs_path(o, "file"), &st)));
 	saw_key(o, "lookups", "%d", arrived(o, FUSE_LOOKUP));
 	obs_see(o, fd, "file");
@@ -259,12 +237,34 @@ static void forget_entry(struct obs *o, bool delete)
 
 OBSERVE_BOTH(inval, of_entry)
 {
-	forget_entry(o, false);
+	struct {
+		struct fuse_out_header head;
+		struct fuse_notify_inval_entry_out out;
+		char name[5];
+	} msg = {
+		.head.error = FUSE_NOTIFY_INVAL_ENTRY,
+		.out = { .parent = FUSE_ROOT_ID, .namelen = 4 },
+		.name = "file",
+	};
+
+	msg.head.len = msg.name + sizeof(msg.name) - (char *)&msg;
+	see_forgotten(o, &msg, msg.head.len);
 }
 
 OBSERVE_BOTH(inval, that_deletes_entry)
 {
-	forget_entry(o, true);
+	struct {
+		struct fuse_out_header head;
+		struct fuse_notify_delete_out out;
+		char name[5];
+	} msg = {
+		.head.error = FUSE_NOTIFY_DELETE,
+		.out = { .parent = FUSE_ROOT_ID, .child = NODE, .namelen = 4 },
+		.name = "file",
+	};
+
+	msg.head.len = msg.name + sizeof(msg.name) - (char *)&msg;
+	see_forgotten(o, &msg, msg.head.len);
 }
 
 /* The server's descriptor of /dev/fuse, for a message that may block. */

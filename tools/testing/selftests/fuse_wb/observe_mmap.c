@@ -41,7 +41,7 @@ static const char *load(const char *p)
 	if (sig)
 		return fault_name(sig);
 	catch_faults();
-	byte = *(const volatile char *)p;
+	byte = *p;
 	return bytes(&byte, 1);
 }
 
@@ -52,7 +52,7 @@ static const char *store(char *p, char byte)
 	if (sig)
 		return fault_name(sig);
 	catch_faults();
-	*(volatile char *)p = byte;
+	*p = byte;
 	return "stored";
 }
 
@@ -333,22 +333,6 @@ OBSERVE_BOTH(mmap, store_beside_held_write)
 	obs_see(o, fd, "file");
 }
 
-OBSERVE_BOTH(mmap, store_beside_held_write_killed)
-{
-	int fd = open_file(o, 2 * PAGE, O_RDWR);
-	char *map = obs_map(o, fd, 2 * PAGE);
-
-	map[0] = 's';
-	obs_hold_writes(o, fd, 1);
-	saw_key(o, "kill", "%s", kill_in(o, &call_store, (struct call_arg){
-		.buf = "t", .to = map + 10, .len = 1 }));
-	obs_release(o);
-	NEED(o, !await_writes(&o->m));
-	/* It stores or not, but the page is what it was. */
-	saw_key(o, "others", "%s", bytes(map + 11, 100));
-	saw_key(o, "fsync", "%s", result(fsync(fd)));
-}
-
 /* Read and write with a buffer that is a mapping of the very bytes. */
 OBSERVE_BOTH(mmap, as_buffer_of_its_own_file)
 {
@@ -358,7 +342,7 @@ OBSERVE_BOTH(mmap, as_buffer_of_its_own_file)
 	saw_key(o, "write", "%s", result(pwrite(fd, map, 100, 50)));
 	map[0] = 's';
 	saw_key(o, "write_behind", "%s", result(pwrite(fd, map, 10, 2 * PAGE)));
-	saw_key(o, "read", "%s", result(pread(fd, map + PAGE, 100, 0)));
+	saw_key(o, "pread", "%s", result(pread(fd, map + PAGE, 100, 0)));
 	obs_see(o, fd, "file");
 }
 
@@ -385,7 +369,7 @@ OBSERVE_BOTH(mmap, of_direct_io_file_allowed, .open_flags = FOPEN_DIRECT_IO,
 	char *map = obs_map(o, fd, 2 * PAGE);
 
 	map[0] = 's';
-	saw_key(o, "read", "%s", read_bytes(fd, 0, 100));
+	saw_key(o, "pread", "%s", read_bytes(fd, 0, 100));
 	obs_write(o, fd, 'w', 50, 10);
 	saw_key(o, "bytes", "%s", bytes(map, 100));
 	map[1] = 't';

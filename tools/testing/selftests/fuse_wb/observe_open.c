@@ -139,7 +139,7 @@ OBSERVE(open, cached_beside_parallel_writer,
 	obs_release(o);
 	saw_key(o, "writer", "%s", outcome(writer));
 	NEED(o, call_wait_returned(opener) == CALL_RETURNED && opener->ret >= 0);
-	saw_key(o, "read", "%s", read_bytes(opener->ret, 0, 2 * PAGE));
+	saw_key(o, "opened", "%s", read_bytes(opener->ret, 0, 2 * PAGE));
 	obs_see(o, fd, "file");
 }
 
@@ -174,7 +174,7 @@ OBSERVE_BOTH(open, and_close_twice_without_flush, .open_flags = FOPEN_NOFLUSH)
 }
 
 /* Reader and writer are descriptors of their own; who closes, and when is it sent? */
-OBSERVE_BOTH(open, reader_closes_before_writer)
+OBSERVE_BOTH(open, reader_closes_before_writer, .open_flags = FOPEN_KEEP_CACHE)
 {
 	int fd = open_cached(o, true);
 	int reader = obs_open(o, "file", O_RDONLY);

@@ -71,7 +71,7 @@ OBSERVE_BOTH(read, fadvise_dontneed_of_dirty_page)
 	obs_write(o, fd, 'd', 2 * PAGE, 100);
 	saw_key(o, "ret", "%s", result(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)));
 	NEED(o, !await_writes(&o->m));
-	saw_key(o, "server", "%s", server_bytes(o, "file"));
+	saw_key(o, "sent", "%s", server_bytes(o, "file"));
 	obs_see(o, fd, "file");
 }
 

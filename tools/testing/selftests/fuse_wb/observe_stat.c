@@ -112,7 +112,7 @@ OBSERVE_BOTH(stat, other_size_from_server, .ask_always = true)
 	obs_write(o, fd, 'x', 0, 1000);
 	NEED(o, !server_rule(o->m.ctl, &match, RULE_ATTR_SIZE, 500));
 	see_size(o, "dirty", fd);
-	saw_key(o, "read", "%s", read_bytes(fd, 0, PAGE));
+	saw_key(o, "read_dirty", "%s", read_bytes(fd, 0, PAGE));
 	NEED(o, !fsync(fd));
 	see_size(o, "synced", fd);
 	NEED(o, !server_drop_rules(o->m.ctl));

@@ -137,18 +137,6 @@ OBSERVE_BOTH(trunc, up_beside_held_write)
 	beside_held_write(o, 20000);
 }
 
-OBSERVE(trunc, killed_beside_held_write, .writeback_cache = true)
-{
-	int fd = open_dirty(o);
-
-	obs_hold_writes(o, fd, 1);
-	saw_key(o, "kill", "%s", kill_in(o, &call_ftruncate, (struct call_arg){
-		.fd = fd, .len = 5000 }));
-	obs_release(o);
-	NEED(o, !await_writes(&o->m));
-	saw_key(o, "fsync", "%s", result(fsync(fd)));
-}
-
 /* While the truncation is held, what do others do? */
 OBSERVE_BOTH(trunc, held)
 {
@@ -257,16 +245,4 @@ OBSERVE_BOTH(trunc, by_atomic_open_beside_held_write,
 	     .init_flags = FUSE_ATOMIC_O_TRUNC)
 {
 	open_trunc_beside_held_write(o);
-}
-
-OBSERVE(trunc, by_open_killed_beside_held_write, .writeback_cache = true)
-{
-	int fd = open_dirty(o);
-
-	obs_hold_writes(o, fd, 1);
-	saw_key(o, "kill", "%s", kill_in(o, &call_open, (struct call_arg){
-		.buf = (void *)obs_path(o, "file"), .flags = O_RDWR | O_TRUNC }));
-	obs_release(o);
-	NEED(o, !await_writes(&o->m));
-	saw_key(o, "fsync", "%s", result(fsync(fd)));
 }
