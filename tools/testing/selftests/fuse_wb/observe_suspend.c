@@ -14,22 +14,21 @@
 
 #define FILES		3
 
-/* While everything is frozen, so is the thread below: longer than it ever sleeps. */
-#define FROZEN_USEC	1000000
-
 static __u32 stop;
 
-/* Note when the last gap in our own time began. */
+/* Note when the longest gap in our own time began: while everything is frozen, so are we. */
 static void *watch(void *arg)
 {
 	const struct timespec moment = { .tv_nsec = 2000000 };
-	__u64 *frozen_at = arg, before = now_usec(), now;
+	__u64 *frozen_at = arg, before = now_usec(), now, longest = 0;
 
 	while (!word_get(&stop)) {
 		nanosleep(&moment, NULL);
 		now = now_usec();
-		if (now - before > FROZEN_USEC)
+		if (now - before > longest) {
+			longest = now - before;
 			*frozen_at = before;
+		}
 		before = now;
 	}
 	return NULL;
