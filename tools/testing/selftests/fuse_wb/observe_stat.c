@@ -20,9 +20,10 @@ static void see_size(struct obs *o, const char *key, int fd)
 		st.st_blocks ? "some" : "no");
 }
 
+/* SETATTR not: whether the times have to be sent depends on the clock's ticks. */
 static void see_asked(struct obs *o, const char *key)
 {
-	saw_key(o, key, "%s", requests(o, FUSE_GETATTR, FUSE_SETATTR, FUSE_WRITE, 0));
+	saw_key(o, key, "%s", requests(o, FUSE_GETATTR, FUSE_WRITE, 0));
 	mark(o);
 }
 
