@@ -14,6 +14,8 @@
  */
 
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "common.h"
@@ -269,6 +271,124 @@ TEST_F(late, close_leaves_no_error_to_other_calls)
 	ASSERT_NE(NULL, arg.buf);
 	EXPECT_LE(0, mnt_run(&self->m, &call_pread, arg)) {
 		TH_LOG("O_DIRECT read fails for a WRITE of before: %m");
+	}
+}
+
+static long do_futimens(const struct call_arg *arg)
+{
+	const struct timespec times[] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+
+	return futimens(arg->fd, times);
+}
+
+/* From the start of @fd to that of the descriptor at @to; no count, but 0 */
+static long do_copy(const struct call_arg *arg)
+{
+	loff_t in = 0, out = 0;
+	const int *to = arg->to;
+
+	return copy_file_range(arg->fd, &in, *to, &out, arg->len, 0) < 0 ? -1 : 0;
+}
+
+static long do_read(const struct call_arg *arg)
+{
+	return pread(arg->fd, arg->buf, arg->len, 0) < 0 ? -1 : 0;
+}
+
+static const struct call_op call_futimens = {
+	"utimensat", SYS_utimensat, do_futimens
+};
+
+static const struct call_op call_copy = {
+	"copy_file_range", SYS_copy_file_range, do_copy
+};
+
+static const struct call_op call_read = { "pread", SYS_pread64, do_read };
+
+/*
+ * Calls that send what is dirty of the file and wait for it, for no reason of the
+ * file's own; @cached: only with the writeback cache.
+ */
+#define SENDERS	5
+
+struct sender {
+	const struct call_op *op;
+	struct call_arg arg;
+	bool cached;
+};
+
+static void make_senders(struct __test_metadata *_metadata,
+			 struct _test_data_late *self, struct sender *senders)
+{
+	const size_t len = self->page;
+	int direct, *to;
+
+	ASSERT_EQ(0, server_put(self->m.ctl, "copy", 0, self->data, len));
+	to = malloc(2 * sizeof(*to));
+	ASSERT_NE(NULL, to);
+	to[0] = self->other;
+	to[1] = mnt_open(&self->m, "copy", O_RDWR);
+	ASSERT_LE(0, to[1]);
+	ASSERT_EQ(0, server_open_flags(self->m.ctl, FOPEN_DIRECT_IO));
+	direct = mnt_open(&self->m, FILE_NAME, O_RDONLY);
+	ASSERT_LE(0, direct);
+
+	senders[0] = (struct sender){ &call_fchmod, {
+		.fd = self->other, .flags = 0600 }, true };
+	senders[1] = (struct sender){ &call_futimens, {
+		.fd = self->other }, true };
+	senders[2] = (struct sender){ &call_copy, {
+		.fd = self->reader, .to = &to[1], .len = len }, false };
+	senders[3] = (struct sender){ &call_copy, {
+		.fd = to[1], .to = &to[0], .len = len }, false };
+	senders[4] = (struct sender){ &call_read, {
+		.fd = direct, .buf = self->data, .len = len }, false };
+}
+
+static int errno_of_sender(struct mnt *m, const struct sender *sender)
+{
+	return mnt_run(m, sender->op, sender->arg) ? errno : 0;
+}
+
+/* Whoever is to hear of it hears of it at close or fsync. */
+TEST_F(late, old_error_is_not_told_to_calls_that_send_what_is_dirty)
+{
+	struct sender senders[SENDERS];
+	int i;
+
+	make_senders(_metadata, self, senders);
+	lose_write(_metadata, self, variant->err);
+	EXPECT_EQ(-1, mnt_run(&self->m, &call_close, (struct call_arg){
+		.fd = dup(self->fd) }));
+	for (i = 0; i < 2 * SENDERS; i++) {
+		self->map[1]++;
+		EXPECT_EQ(0, errno_of_sender(&self->m, &senders[i / 2])) {
+			TH_LOG("call %d, %s, fails for a WRITE of before",
+			       i / 2 + 1, senders[i / 2].op->name);
+		}
+	}
+}
+
+/* The control; Linux 6.12 does not wait for the reply to look for errors. */
+TEST_F(late, error_is_told_to_the_call_that_sent_what_was_dirty)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+	struct sender senders[SENDERS];
+	int i;
+
+	make_senders(_metadata, self, senders);
+	for (i = 0; i < SENDERS; i++) {
+		if (senders[i].cached && !variant->writeback_cache)
+			continue;
+		ASSERT_EQ(0, server_fail(self->m.ctl, &writes, variant->err));
+		self->map[1]++;
+		EXPECT_EQ(variant->err, errno_of_sender(&self->m,
+							&senders[i])) {
+			TH_LOG("call %d, %s, does not tell of its own WRITE",
+			       i + 1, senders[i].op->name);
+		}
+		ASSERT_EQ(0, server_drop_rules(self->m.ctl));
+		EXPECT_EQ(0, errno_of_sender(&self->m, &senders[i]));
 	}
 }
 
