@@ -177,10 +177,9 @@ static void check_all_arrives(struct __test_metadata *_metadata,
 }
 
 /* Where the writer stays for its data's sake umount has to come later. */
-static void check_held(struct __test_metadata *_metadata,
-		       struct _test_data_unmount *self)
+static void check_umount(struct __test_metadata *_metadata,
+			 struct _test_data_unmount *self, bool gone)
 {
-	bool gone = kill_writer_held(_metadata, self);
 	struct call *c = NULL;
 
 	if (gone) {
@@ -192,11 +191,18 @@ static void check_held(struct __test_metadata *_metadata,
 	}
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	if (!gone) {
-		EXPECT_TRUE(child_was_killed(&self->m, self->pid));
+		EXPECT_LE(0, mnt_run(&self->m, &call_waitpid,
+				     (struct call_arg){ .fd = self->pid }));
 		c = call_unmount(self, 0);
 	}
 	check_returned(_metadata, c);
 	check_all_arrived(_metadata, self);
+}
+
+static void check_held(struct __test_metadata *_metadata,
+		       struct _test_data_unmount *self)
+{
+	check_umount(_metadata, self, kill_writer_held(_metadata, self));
 }
 
 TEST_F(unmount, umount_waits_for_data_of_killed_writer)
@@ -256,18 +262,82 @@ TEST_F(unmount, last_reference_after_lazy_umount_does_not_wait)
 		EXPECT_TRUE(child_was_killed(&self->m, self->pid));
 }
 
-/* The killed process has it: either it stays, or the data goes on without. */
-TEST_F(unmount, killed_writer_with_the_last_reference_loses_nothing)
+/* Nobody else has the mount when the writer is killed, its first WRITE held. */
+static void kill_last_user(struct __test_metadata *_metadata,
+			   struct _test_data_unmount *self, int flags, int times)
 {
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
 	self->pid = writer_start(&self->writer);
 	ASSERT_LT(0, self->pid);
-	check_returned(_metadata, call_unmount(self, MNT_DETACH));
-	ASSERT_EQ(0, kill(self->pid, SIGKILL));
-	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
-	ASSERT_LE(0, task_settles(&self->m, self->pid));
+	check_returned(_metadata, call_unmount(self, flags));
+	while (times--) {
+		ASSERT_EQ(0, kill(self->pid, SIGKILL));
+		ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+		ASSERT_LE(0, task_settles(&self->m, self->pid));
+	}
+}
+
+/* The killed process has it: either it stays, or the data goes on without. */
+TEST_F(unmount, killed_writer_with_the_last_reference_loses_nothing)
+{
+	kill_last_user(_metadata, self, MNT_DETACH, 1);
 	check_all_arrives(_metadata, self);
 	EXPECT_TRUE(child_was_killed(&self->m, self->pid));
+}
+
+/* Where it stays, the second signal does not make it go without its data. */
+TEST_F(unmount, writer_killed_twice_with_the_last_reference_loses_nothing)
+{
+	kill_last_user(_metadata, self, MNT_DETACH, 2);
+	check_all_arrives(_metadata, self);
+	EXPECT_TRUE(child_was_killed(&self->m, self->pid));
+}
+
+/* The same, with the mount of its own namespace, which goes as it exits. */
+TEST_F(unmount, writer_killed_in_the_last_mount_namespace_loses_nothing)
+{
+	self->writer.own_mounts = true;
+	kill_last_user(_metadata, self, 0, 2);
+	check_all_arrives(_metadata, self);
+	EXPECT_TRUE(child_was_killed(&self->m, self->pid));
+}
+
+/*
+ * Promise: kill
+ */
+TEST_F(unmount, killed_writer_in_the_last_mount_namespace_is_gone_at_once)
+{
+	self->writer.own_mounts = true;
+	kill_last_user(_metadata, self, 0, 1);
+	EXPECT_TRUE(child_was_killed(&self->m, self->pid));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
+}
+
+static long exit_now(int fd, char *map, size_t len)
+{
+	(void)fd;
+	(void)map;
+	(void)len;
+	return 0;
+}
+
+/* Nobody killed it before; it waits for the server, or is gone already. */
+TEST_F(unmount, data_of_exiting_writer_killed_twice_is_not_lost)
+{
+	int i, gone = 0;
+
+	self->writer.last = exit_now;
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	self->pid = writer_start(&self->writer);
+	ASSERT_LT(0, self->pid);
+	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
+	for (i = 0; i < 2; i++) {
+		ASSERT_LE(0, task_settles(&self->m, self->pid));
+		ASSERT_EQ(0, kill(self->pid, SIGKILL));
+		gone = task_settles(&self->m, self->pid);
+		ASSERT_LE(0, gone);
+	}
+	check_umount(_metadata, self, gone);
 }
 
 /* Somebody else has the file open, and clean as far as it is concerned. */

@@ -32,9 +32,12 @@ static int take_lock(int fd, enum writer_lock lock)
 /* What the process does.  Return: its exit status. */
 static int write_file_of(struct writer *w)
 {
-	int fd = open(w->path, O_RDWR | O_CLOEXEC);
 	char *map = NULL;
+	int fd;
 
+	if (w->own_mounts && unshare(CLONE_NEWNS))
+		return 1;
+	fd = open(w->path, O_RDWR | O_CLOEXEC);
 	if (fd < 0 || take_lock(fd, w->lock))
 		return 1;
 	if (w->by_store) {

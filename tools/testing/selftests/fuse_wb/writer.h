@@ -26,6 +26,7 @@ enum writer_lock {
  * @len: how many bytes
  * @by_store: it stores through a shared mapping; unless it has a lock that is
  *	      all that it has of the file by then
+ * @own_mounts: in a mount namespace of its own, a copy of the test's
  * @lock: taken before, on all of the file
  * @last: what it does at last, with the descriptor and the mapping, before it
  *	  exits; NULL: it sleeps until it is killed
@@ -36,6 +37,7 @@ struct writer {
 	const char *data;
 	size_t len;
 	bool by_store;
+	bool own_mounts;
 	enum writer_lock lock;
 	long (*last)(int fd, char *map, size_t len);
 	__u32 *dirty;
