@@ -13,10 +13,13 @@
  * Promise: policy-01, policy-02
  */
 
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "child.h"
 #include "common.h"
+#include "writer.h"
 
 #define FILE_NAME	"file"
 #define PAGES		4
@@ -247,6 +250,108 @@ TEST_F(handle, sync_after_last_close_writes_with_it)
 	EXPECT_EQ(0, find_req(&self->m, FUSE_RELEASE, REQ_ARRIVED, 1));
 	ASSERT_EQ(0, munmap(map, self->len));
 	EXPECT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 1));
+}
+
+/*
+ *   first, killed: stores to "file" -- WRITE, SETATTR --> held; RELEASE follows them
+ *   second, killed meanwhile: writes to "file" -- WRITE with which one?
+ *
+ * The handle of the first cannot be the second's reason to give back its own.
+ */
+FIXTURE(going)
+{
+	struct mnt m;
+	struct writer first;
+	struct writer second;
+	char path[128];
+	size_t len;
+	char *data;
+	char *seen;
+};
+
+FIXTURE_SETUP(going)
+{
+	const struct server_opts opts = {
+		.writeback_cache = true,
+		/* Or OPEN by the second would wait for what is dirty. */
+		.open_flags = FOPEN_KEEP_CACHE,
+	};
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->len = PAGES * sysconf(_SC_PAGESIZE);
+	file_setup(_metadata, &self->m, FILE_NAME, self->len, 1, &self->data,
+		   &self->seen);
+	fill_pattern(self->seen, self->len, 2);
+	fill_pattern(self->data, self->len, 3);
+	snprintf(self->path, sizeof(self->path), "%s/%s", self->m.dir,
+		 FILE_NAME);
+	self->first = (struct writer){ .path = self->path, .data = self->seen,
+				       .len = self->len, .by_store = true };
+	self->second = (struct writer){ .path = self->path, .data = self->data,
+					.len = self->len };
+}
+
+FIXTURE_TEARDOWN(going)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+static pid_t kill_writer(struct __test_metadata *_metadata, struct mnt *m,
+			 struct writer *w)
+{
+	pid_t pid = writer_start(w);
+
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	/* Gone, or not: that is what kill_test is about. */
+	ASSERT_LE(0, task_settles(m, pid));
+	return pid;
+}
+
+/* Does the server know the handle of each WRITE? */
+static void check_handles(struct __test_metadata *_metadata, struct mnt *m)
+{
+	int i, seq, writes = count_req(m, FUSE_WRITE, REQ_REPLIED);
+
+	for (i = 1; i <= writes; i++) {
+		seq = find_req(m, FUSE_WRITE, REQ_REPLIED, i);
+		ASSERT_NE(0, seq);
+		EXPECT_EQ(0, m->log->ev[seq - 1].err) {
+			TH_LOG("the handle of WRITE %d is none", i);
+		}
+	}
+	EXPECT_LT(find_req(m, FUSE_WRITE, REQ_REPLIED, writes),
+		  find_req(m, FUSE_RELEASE, REQ_ARRIVED, 2));
+}
+
+TEST_F(going, handle_that_is_about_to_go_does_not_count)
+{
+	const struct req_match writes = { .opcode = FUSE_WRITE };
+	struct mnt *m = &self->m;
+	pid_t first, second;
+
+	ASSERT_EQ(0, hold_req(m, FUSE_WRITE));
+	ASSERT_EQ(0, hold_req(m, FUSE_SETATTR));
+	first = kill_writer(_metadata, m, &self->first);
+	ASSERT_NE(0, await_req(m, FUSE_WRITE, REQ_ARRIVED, 1));
+	ASSERT_LE(1, server_release_match(m->ctl, &writes));
+	/* Nothing more of the data is sent before RELEASE. */
+	ASSERT_NE(0, await_req(m, FUSE_SETATTR, REQ_ARRIVED, 1));
+	EXPECT_EQ(0, count_req(m, FUSE_RELEASE, REQ_ARRIVED));
+
+	second = kill_writer(_metadata, m, &self->second);
+	EXPECT_EQ(0, count_req(m, FUSE_RELEASE, REQ_ARRIVED));
+	ASSERT_LE(1, server_release(m->ctl, 0));
+	EXPECT_TRUE(child_was_killed(m, first));
+	EXPECT_TRUE(child_was_killed(m, second));
+	ASSERT_NE(0, await_req(m, FUSE_RELEASE, REQ_REPLIED, 2));
+
+	check_handles(_metadata, m);
+	ASSERT_EQ(0, server_get(m->ctl, FILE_NAME, 0, self->seen, self->len));
+	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->len)) {
+		TH_LOG("what the second one wrote is lost");
+	}
 }
 
 TEST_HARNESS_MAIN
