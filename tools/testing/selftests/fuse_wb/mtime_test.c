@@ -20,6 +20,7 @@
 
 #define FILE_NAME	"file"
 #define OTHER_NAME	"other"
+#define OLD_SECONDS	1000000000
 #define TRIES		300
 #define TICKS		3
 
@@ -59,6 +60,8 @@ static void setup_file(struct __test_metadata *_metadata,
 	fill_pattern(self->data, self->page, 1);
 	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->data,
 				self->page));
+	/* So that the first change is one of the times, too */
+	ASSERT_EQ(0, server_set_times(self->m.ctl, FILE_NAME, OLD_SECONDS));
 	snprintf(self->path, sizeof(self->path), "%s/" FILE_NAME, self->m.dir);
 	snprintf(self->other, sizeof(self->other), "%s/" OTHER_NAME,
 		 self->m.dir);
