@@ -62,6 +62,10 @@ const struct call_op call_aio_pread = {
 	"aio read", SYS_io_getevents, do_aio_pread
 };
 
+const struct call_op call_aio_pread_submit = {
+	"aio read", SYS_io_submit, do_aio_pread
+};
+
 const struct call_op call_aio_pwrite = {
 	"aio write", SYS_io_getevents, do_aio_pwrite
 };

@@ -14,6 +14,8 @@
 #include "call.h"
 
 extern const struct call_op call_aio_pread;
+/* The same read, which is expected to block when it is submitted */
+extern const struct call_op call_aio_pread_submit;
 extern const struct call_op call_aio_pwrite;
 extern const struct call_op call_uring_pread;
 extern const struct call_op call_uring_pwrite;

@@ -20,7 +20,7 @@
 
 #define FILE_NAME	"file"
 #define OTHER_NAME	"other"
-#define OLD_SECONDS	1000000000
+#define OLD_SECONDS	1000
 #define TRIES		300
 #define TICKS		3
 

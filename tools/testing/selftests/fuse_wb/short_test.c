@@ -34,16 +34,24 @@ FIXTURE(short_read)
 	char *seen;
 };
 
+/* @submit: the same call, where it blocks before READ is sent */
 FIXTURE_VARIANT(short_read)
 {
 	const struct call_op *read;
+	const struct call_op *submit;
 };
 
-FIXTURE_VARIANT_ADD(short_read, sync) { &call_pread };
+FIXTURE_VARIANT_ADD(short_read, sync) { &call_pread, &call_pread };
 
-FIXTURE_VARIANT_ADD(short_read, libaio) { &call_aio_pread };
+FIXTURE_VARIANT_ADD(short_read, libaio)
+{
+	&call_aio_pread, &call_aio_pread_submit
+};
 
-FIXTURE_VARIANT_ADD(short_read, io_uring) { &call_uring_pread };
+FIXTURE_VARIANT_ADD(short_read, io_uring)
+{
+	&call_uring_pread, &call_uring_pread
+};
 
 FIXTURE_SETUP(short_read)
 {
@@ -129,7 +137,7 @@ TEST_F(short_read, append_before_read_is_no_hole)
 	open_file(_metadata, self, 100);
 	ASSERT_EQ(self->page, pwrite(self->fd, self->data, self->page, 0));
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
-	c = start_read(self, variant->read, PAGES * self->page);
+	c = start_read(self, variant->submit, PAGES * self->page);
 	ASSERT_NE(NULL, c);
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
