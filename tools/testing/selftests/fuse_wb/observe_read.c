@@ -268,7 +268,7 @@ OBSERVE_BOTH(read, behind_drop_caches)
 
 OBSERVE_BOTH(read, bad_descriptors)
 {
-	char buf[10];
+	char buf[10], *nowhere = (char *)8;
 	int fd = open_file(o, 100);
 
 	saw_key(o, "write_only", "%s", result(pread(obs_open(o, "file", O_WRONLY), buf, 10, 0)));
@@ -277,7 +277,7 @@ OBSERVE_BOTH(read, bad_descriptors)
 	saw_key(o, "negative", "%s", result(pread(fd, buf, 10, -1)));
 	saw_key(o, "far", "%s", result(pread(fd, buf, 10, 1LL << 62)));
 	saw_key(o, "far_write", "%s", result(pwrite(fd, buf, 10, (1ULL << 63) - 5)));
-	saw_key(o, "fault", "%s", result(pread(fd, NULL, 10, 0)));
-	saw_key(o, "fault_write", "%s", result(pwrite(fd, NULL, 10, 0)));
+	saw_key(o, "fault", "%s", result(pread(fd, nowhere, 10, 0)));
+	saw_key(o, "fault_write", "%s", result(pwrite(fd, nowhere, 10, 0)));
 	obs_see(o, fd, "file");
 }
