@@ -213,6 +213,7 @@ int fuse_wb_reply(struct fuse_wb_server *server, struct fuse_req *req)
 		return reply_fallocate(server, nodeid, in);
 	case FUSE_FLUSH:
 	case FUSE_FSYNC:
+	case FUSE_SETLK:
 	case FUSE_RELEASE:
 	case FUSE_STATFS:
 	case FUSE_SYNCFS:

@@ -29,6 +29,7 @@ static const char *opcode_name(u32 opcode)
 	case FUSE_RELEASE:	return "RELEASE";
 	case FUSE_FSYNC:	return "FSYNC";
 	case FUSE_FLUSH:	return "FLUSH";
+	case FUSE_SETLK:	return "SETLK";
 	case FUSE_INIT:		return "INIT";
 	case FUSE_FALLOCATE:	return "FALLOCATE";
 	case FUSE_SYNCFS:	return "SYNCFS";

@@ -114,6 +114,7 @@ static void fuse_wb_kill_sb(struct super_block *sb)
 
 		if (IS_ENABLED(CONFIG_FUSE_DAX))
 			fuse_dax_cancel_work(fm->fc);
+		fuse_mount_end_deferred(fm);
 		fuse_mount_remove(fm);
 		fuse_conn_destroy(fm);
 		fuse_dev_free(server->fud);
