@@ -2,7 +2,8 @@
 /*
  * CUSE opens and serves files through the code of FUSE, on inodes that are not
  * FUSE's. Nothing of writeback may come along: on a broken kernel the mapping of
- * a character device says that its writeback may block.
+ * a character device says that its writeback may block, or write(2) takes the inode
+ * for one of FUSE's, and changes memory of somebody else.
  *
  * The nodes of both devices stand on the fixture's mount. The test is the CUSE
  * server, by way of memory that it maps as a process would.
@@ -72,7 +73,9 @@ static void answer(struct kunit *test, struct file *channel,
 	KUNIT_ASSERT_EQ(test, channel->f_op->write_iter(&kiocb, &iter), out.len);
 }
 
-static void writeback_of_device_does_not_block(struct kunit *test)
+/* Return: the device, open; and the channel of its server, with a buffer for that. */
+static struct file *open_device(struct kunit *test, struct file **server,
+				void __user **room)
 {
 	struct {
 		struct cuse_init_out out;
@@ -119,13 +122,51 @@ static void writeback_of_device_does_not_block(struct kunit *test)
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, device);
 	/* Its close waits for an answer, or for the channel to go. */
 	wb->files[0] = device;
+	*server = channel;
+	*room = buffer;
 
+	return device;
+}
+
+static void writeback_of_device_does_not_block(struct kunit *test)
+{
+	struct file *channel, *device;
+	void __user *buffer;
+
+	device = open_device(test, &channel, &buffer);
 	KUNIT_EXPECT_FALSE(test, mapping_writeback_may_block(device->f_mapping));
 	KUNIT_EXPECT_FALSE(test, mapping_writeback_may_block(channel->f_mapping));
 }
 
+/*
+ * The inode of the node is one of FUSE's here, on a mount with writeback cache, so
+ * that a broken kernel leaves a trace and does not crash.
+ *
+ * Promise: policy-05
+ */
+static void write_leaves_the_inode_of_device_alone(struct kunit *test)
+{
+	struct fuse_write_out out = { .size = 1 };
+	struct fuse_wb *wb = test->priv;
+	struct file *channel, *device;
+	struct fuse_wb_call *call;
+	struct fuse_inode *fi;
+	void __user *buffer;
+	u64 unique;
+
+	device = open_device(test, &channel, &buffer);
+	fi = get_fuse_inode(file_inode(device));
+	KUNIT_ASSERT_EQ(test, fi->state, 0);
+	call = fuse_wb_start(wb, fuse_wb_do_write, device, 0, 1);
+	unique = take_request(test, channel, buffer, FUSE_WRITE);
+	answer(test, channel, buffer, unique, &out, sizeof(out));
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 1);
+	KUNIT_EXPECT_EQ(test, fi->state, 0);
+}
+
 static struct kunit_case cuse_cases[] = {
 	KUNIT_CASE(writeback_of_device_does_not_block),
+	KUNIT_CASE(write_leaves_the_inode_of_device_alone),
 	{}
 };
 
