@@ -12,7 +12,9 @@
  */
 
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "child.h"
 #include "common.h"
@@ -287,6 +289,50 @@ TEST_F(locked, locks_of_killed_holder_go_when_its_data_is_refused)
 		  await_req(m, FUSE_FLUSH, REQ_ARRIVED, 1));
 	EXPECT_LT(find_req(m, FUSE_FLUSH, REQ_REPLIED, 1),
 		  await_req(m, FUSE_RELEASE, REQ_ARRIVED, 1));
+}
+
+static long do_lock(const struct call_arg *arg)
+{
+	struct flock all = { .l_type = F_WRLCK };
+
+	return arg->flags == WRITER_FLOCK ? flock(arg->fd, LOCK_EX | LOCK_NB) :
+	       fcntl(arg->fd, F_SETLK, &all);
+}
+
+/* Either of two: where it blocks is of no interest. */
+static const struct call_op call_lock = { "locking", SYS_fcntl, do_lock };
+
+/* The server decides about it, and is told of the old owner, and not of the new. */
+TEST_F(locked, another_owner_waits_for_no_killed_holder)
+{
+	const struct req *old, *new, *last;
+	struct mnt *m = &self->m;
+	int other, i;
+
+	start_holder(_metadata, self, NULL);
+	other = mnt_open(m, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, kill(self->pid, SIGKILL));
+	ASSERT_NE(0, await_req(m, FUSE_WRITE, REQ_ARRIVED, 1));
+	ASSERT_LE(0, task_settles(m, self->pid));
+	EXPECT_EQ(0, mnt_run(m, &call_lock, (struct call_arg){
+		.fd = other, .flags = variant->lock }));
+	EXPECT_EQ(0, count_req(m, FUSE_WRITE, REQ_REPLIED));
+	EXPECT_FALSE(locks_are_dropped(m));
+
+	for (i = 1; i <= STEPS; i++) {
+		ASSERT_NE(0, await_req(m, FUSE_WRITE, REQ_ARRIVED, i));
+		ASSERT_EQ(1, server_release(m->ctl, 1));
+	}
+	old = nth_req(m, FUSE_SETLK, 1);
+	new = nth_req(m, FUSE_SETLK, 2);
+	last = nth_req(m, variant->lock == WRITER_FLOCK ? FUSE_RELEASE :
+		       FUSE_FLUSH, 1);
+	ASSERT_TRUE(old && new && last);
+	EXPECT_NE(old->owner, new->owner);
+	EXPECT_EQ(old->owner, last->owner);
+	EXPECT_TRUE(child_was_killed(m, self->pid));
+	EXPECT_EQ(0, close(other));
 }
 
 /*
