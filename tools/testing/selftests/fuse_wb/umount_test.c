@@ -305,7 +305,7 @@ TEST_F(unmount, writer_killed_in_the_last_mount_namespace_loses_nothing)
 /*
  * Promise: kill
  */
-TEST_F(unmount, killed_writer_in_the_last_mount_namespace_is_gone_at_once)
+TEST_F(unmount, last_user_of_a_mount_namespace_is_gone_at_once)
 {
 	self->writer.own_mounts = true;
 	kill_last_user(_metadata, self, 0, 1);
