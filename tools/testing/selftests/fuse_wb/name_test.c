@@ -39,7 +39,10 @@ FIXTURE_SETUP(name)
 	snprintf(self->path, sizeof(self->path), "%s/file", self->m.dir);
 	snprintf(self->other, sizeof(self->other), "%s/other", self->m.dir);
 	fill_pattern(self->data, LEN, 1);
-	self->fd = mnt_open(&self->m, "file", O_RDWR | O_CREAT);
+	/* So that write(2) changes its times, whatever the clock says. */
+	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->data, 1));
+	ASSERT_EQ(0, server_set_times(self->m.ctl, "file", 1000));
+	self->fd = mnt_open(&self->m, "file", O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(LEN, write(self->fd, self->data, LEN));
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));

@@ -84,6 +84,12 @@ static void tell_by(struct obs *o, const struct call_op *op, int err, bool store
 	int fd = open_dirty(o, stored);
 
 	fail_writes(o, err);
+	/* It waits for no reply to WRITE, and tells of those that have come */
+	if (op == &call_syncfs) {
+		NEED(o, !start_writeback(&o->m, fd));
+		NEED(o, await_req(&o->m, FUSE_WRITE, REQ_ARRIVED, 1));
+		NEED(o, !await_writes(&o->m));
+	}
 	saw_key(o, "ret", "%s", run(o, op, (struct call_arg){ .fd = fd }));
 	NEED(o, !await_writes(&o->m));
 	saw_key(o, "fsync", "%s", result(fsync(fd)));

@@ -49,6 +49,8 @@ FIXTURE_SETUP(slow)
 		snprintf(name, sizeof(name), "file-%d", i);
 		ASSERT_LE(0, dirty_file(&self->m, name));
 	}
+	/* The log says so a moment after the kernel has the reply. */
+	ASSERT_EQ(0, fence(&self->m));
 	self->times = count_req(&self->m, FUSE_SETATTR, REQ_REPLIED);
 	ASSERT_EQ(0, server_rule(self->m.ctl, &times, RULE_DELAY, 500000));
 }
