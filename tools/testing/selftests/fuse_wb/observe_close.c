@@ -66,11 +66,9 @@ OBSERVE(close, waits_for_held_write, .writeback_cache = true)
 	saw_key(o, "ret", "%s", outcome(c));
 }
 
-/* A WRITE failed, and nobody asked: what do others hear that open the file and close it? */
-OBSERVE(close, of_others_after_error, .writeback_cache = true)
+static int lose_write(struct obs *o)
 {
-	int i, fd, other;
-	char text[64] = "";
+	int fd;
 
 	obs_put(o, "file", 'o', 100);
 	fd = obs_open(o, "file", O_RDWR);
@@ -78,34 +76,38 @@ OBSERVE(close, of_others_after_error, .writeback_cache = true)
 	fail_writes(o, EIO);
 	NEED(o, !start_writeback(&o->m, fd));
 	NEED(o, !await_writes(&o->m));
-	saw_key(o, "writer", "%s", result(close_copy(&o->m, fd)));
+	return fd;
+}
+
+static void close_by_others(struct obs *o)
+{
+	char text[64] = "";
+	int i, other;
+
 	for (i = 0; i < 5; i++) {
 		other = obs_open(o, "file", O_RDONLY);
 		strcat(text, " ");
 		strcat(text, result(close(other)));
 	}
 	saw_key(o, "others", "%s", text + 1);
+}
+
+/* A WRITE failed, and nobody asked: what do others hear that open the file and close it? */
+OBSERVE(close, of_others_after_error, .writeback_cache = true)
+{
+	int fd = lose_write(o);
+
+	saw_key(o, "writer", "%s", result(close_copy(&o->m, fd)));
+	close_by_others(o);
 	saw_key(o, "writer_again", "%s", result(close(fd)));
 }
 
 /* The same, and the writer says nothing until the others have been told. */
 OBSERVE(close, of_others_before_writer, .writeback_cache = true)
 {
-	int i, fd, other;
-	char text[64] = "";
+	int fd = lose_write(o);
 
-	obs_put(o, "file", 'o', 100);
-	fd = obs_open(o, "file", O_RDWR);
-	obs_write(o, fd, 'x', 0, 100);
-	fail_writes(o, EIO);
-	NEED(o, !start_writeback(&o->m, fd));
-	NEED(o, !await_writes(&o->m));
-	for (i = 0; i < 5; i++) {
-		other = obs_open(o, "file", O_RDONLY);
-		strcat(text, " ");
-		strcat(text, result(close(other)));
-	}
-	saw_key(o, "others", "%s", text + 1);
+	close_by_others(o);
 	saw_key(o, "writer", "%s", result(close(fd)));
 }
 

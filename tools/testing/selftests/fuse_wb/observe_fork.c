@@ -88,8 +88,8 @@ OBSERVE(exit, sends_what_was_stored, .writeback_cache = true)
 	saw_key(o, "requests", "%s", requests(o, FUSE_WRITE, FUSE_RELEASE, 0));
 }
 
-/* The end of a process with an open file waits for its data, as close(2) does. */
-OBSERVE(exit, waits_for_held_write, .writeback_cache = true)
+/* A process that exits with a file open and dirty, whose WRITE is held */
+static pid_t exit_with_dirty_file(struct obs *o)
 {
 	pid_t pid;
 	int fd;
@@ -104,6 +104,14 @@ OBSERVE(exit, waits_for_held_write, .writeback_cache = true)
 	}
 	NEED(o, await_req(&o->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	saw_key(o, "exit", "%s", kid_state(o, pid));
+	return pid;
+}
+
+/* The end of a process with an open file waits for its data, as close(2) does. */
+OBSERVE(exit, waits_for_held_write, .writeback_cache = true)
+{
+	pid_t pid = exit_with_dirty_file(o);
+
 	obs_release(o);
 	saw_key(o, "exit_then", "%ld", await_kid(o, pid));
 	saw_key(o, "requests", "%s", exchange(o, FUSE_WRITE, FUSE_FLUSH, 0));
@@ -112,19 +120,8 @@ OBSERVE(exit, waits_for_held_write, .writeback_cache = true)
 /* SIGKILL for the same. */
 OBSERVE(exit, waiting_is_killed, .writeback_cache = true)
 {
-	pid_t pid;
-	int fd;
+	pid_t pid = exit_with_dirty_file(o);
 
-	obs_put(o, "file", 'o', 10000);
-	obs_hold(o, FUSE_WRITE);
-	pid = obs_fork(o);
-	if (!pid) {
-		fd = obs_open(o, "file", O_RDWR);
-		obs_write(o, fd, 'x', 0, 100);
-		_exit(0);
-	}
-	NEED(o, await_req(&o->m, FUSE_WRITE, REQ_ARRIVED, 1));
-	saw_key(o, "exit", "%s", kid_state(o, pid));
 	saw_key(o, "kill", "%s", kill_kid(o, pid));
 	obs_release(o);
 	NEED(o, await_kid(o, pid) >= 0);
