@@ -196,12 +196,7 @@ def print_comparison(result):
             print(f'  skipped {test["name"]}: {test["log"][0]}')
         else:
             print(f'  ok {test["name"]}')
-    if result.problems:
-        print()
-    for _, message in result.problems:
-        print(f'fuse_wb: {message}')
-    print(f'\n{result.count("pass")} passed, {result.count("fail")} failed, '
-          f'{result.count("skip")} skipped')
+    verdict.print_counts(result)
 
 
 def parse_arguments():

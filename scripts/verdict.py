@@ -286,6 +286,16 @@ def write_junit(verdict, args):
     os.remove(flat)
 
 
+def print_counts(verdict):
+    """The end of what people are told: the problems and the counts."""
+    if verdict.problems:
+        print()
+    for _, message in verdict.problems:
+        print(f'fuse_wb: {message}')
+    print(f'\n{verdict.count("pass")} passed, {verdict.count("fail")} failed, '
+          f'{verdict.count("skip")} skipped')
+
+
 def print_verdict(verdict, args, splats):
     """Tell people: failures with their logs, problems, and the counts."""
     for test in verdict.tests:
@@ -299,12 +309,7 @@ def print_verdict(verdict, args, splats):
         print('\nThe kernel complained:')
         for number, text in splats[:20]:
             print(f'    dmesg.txt:{number}: {text}')
-    if verdict.problems:
-        print()
-    for _, message in verdict.problems:
-        print(f'fuse_wb: {message}')
-    print(f'\n{verdict.count("pass")} passed, {verdict.count("fail")} failed, '
-          f'{verdict.count("skip")} skipped')
+    print_counts(verdict)
 
 
 def parse_arguments():
