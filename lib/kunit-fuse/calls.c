@@ -273,14 +273,16 @@ long fuse_wb_do_punch(struct fuse_wb_call *call)
 			     call->pos, call->len);
 }
 
-/* fuse_set_nowrite() under the inode lock; the data is an inode */
+/* fuse_set_nowrite_killable() under the inode lock; the data is an inode */
 long fuse_wb_do_set_nowrite(struct fuse_wb_call *call)
 {
+	long err;
+
 	inode_lock(call->data);
-	fuse_set_nowrite(call->data);
+	err = fuse_set_nowrite_killable(call->data);
 	inode_unlock(call->data);
 
-	return 0;
+	return err;
 }
 
 /* ->launder_folio() and removal of all folios, as O_DIRECT writes do it */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Between fuse_set_nowrite() and fuse_release_nowrite() no WRITE of the page
+ * Between fuse_set_nowrite_killable() and fuse_release_nowrite() no WRITE of the page
  * cache may be on its way: the server is about to change the size of the file,
  * or its data. Requests in flight finish first, new ones queue up, and then
  * they are sent in order. On a broken kernel a WRITE overtakes a truncation and
