@@ -3,7 +3,7 @@
 # The entry points. Each is a line that calls a script; README.md explains them.
 # Variables given on the command line reach the scripts through the environment.
 
-.PHONY: help kselftest regress kunit bench mutants promises pressure check tree refresh mbox exec shell
+.PHONY: help kselftest regress fio kunit bench mutants promises pressure check tree refresh mbox exec shell
 .NOTPARALLEL:
 
 help: ## this list
@@ -17,6 +17,9 @@ kselftest: ## the main job: fetch, apply, build, boot, run every fuse_wb test
 
 regress: ## what a user can observe, base against patched: no unlisted difference
 	@scripts/regress.sh
+
+fio: ## fio on one file, opened in every way, beside buffered and mapped jobs
+	@scripts/fio.sh
 
 kunit: ## the KUnit suites, through the kernel's own kunit.py
 	@scripts/kunit.sh
@@ -57,7 +60,8 @@ shell: ## a shell in the guest
 #   KSRC=              a kernel source tree of yours; it is only read
 #   O=build            build directory
 #   TESTS=             globs of the tests to run, !GLOB: not to run; for kunit:
-#                      SUITE or SUITE.TEST; for regress: AREA.NAME
+#                      SUITE or SUITE.TEST; for regress: AREA.NAME; for fio:
+#                      CONNECTION.OPEN.ENGINE
 #   MUTANTS=           tables or lines of scripts/tests/mutants; default: all
 #   REPEAT=1           run the suite so many times
 #   DEBUG=             kasan, lockdep, kcsan or kmemleak

@@ -3,7 +3,7 @@
 #
 # deps.sh WHAT...: make sure that the programs for WHAT are there. As root,
 # install the Debian packages that are missing; else print the one command that
-# does and exit with 69. WHAT is source, kernel, guest, tests, judge, bench or
+# does and exit with 69. WHAT is source, kernel, guest, tests, judge, fio, bench or
 # check.
 
 . "$(dirname "$0")/common.sh"
@@ -59,6 +59,9 @@ look_for()
 		;;
 	judge)
 		need libtap-formatter-junit-perl has tap2junit
+		;;
+	fio)
+		need fio has fio
 		;;
 	bench)
 		need gnuplot-nox has gnuplot
