@@ -120,11 +120,13 @@ int fsx_open(struct fsx *f, struct mnt *m, const char *name, char *model,
 	f->model = model;
 	f->size = size;
 	f->seed = seed;
-	f->fd = mnt_open(m, name, O_RDWR);
+	f->fd = mnt_open(m, name, O_RDWR | f->flags);
 	f->direct = mnt_open(m, name, O_RDWR | O_DIRECT);
 	f->buf = malloc(FSX_MAX);
 	if (f->fd < 0 || f->direct < 0 || !f->buf)
 		return -1;
+	if (!(f->ops & FSX_MAP))
+		return 0;
 	f->map = mmap(NULL, FSX_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd,
 		      0);
 	return f->map == MAP_FAILED ? call_failed(f, "mmap") : 0;
@@ -302,7 +304,8 @@ static void choose_place(struct fsx *f, enum fsx_op op, size_t *off,
 	case FSX_DIRECT_WRITE:
 		/* With one process this may leave a hole behind the end. */
 		choose_range(f, f->turns > 1 || f->grows ? f->size : FSX_MAX,
-			     op == FSX_DIRECT_WRITE, off, len);
+			     op == FSX_DIRECT_WRITE || f->past_cache, off,
+			     len);
 		break;
 	case FSX_TRUNCATE:
 	case FSX_ALLOCATE:

@@ -51,14 +51,18 @@ enum fsx_op {
 
 #define FSX_ALL		((1U << FSX_OPS) - 1)
 #define FSX_SIZES	(~0U << FSX_APPEND)
+#define FSX_MAP		(1U << FSX_MAP_READ | 1U << FSX_MAP_WRITE)
 
 /**
  * struct fsx - one process's part in a run
  * @m: the mount
  * @name: the file
+ * @flags: to open the file with, besides O_RDWR
+ * @past_cache: writes do not go through the page cache: two processes write whole
+ *		pages, as a store to the rest of the page would take it back
  * @fd: the file, open for reading and writing
  * @direct: the same with O_DIRECT
- * @map: FSX_MAX bytes of it, mapped shared
+ * @map: FSX_MAX bytes of it, mapped shared, if @ops has to do with that
  * @model: what the file has to hold; shared by all processes of a run
  * @size: its size; with @grows, how much of it belongs to this run
  * @grows: others make the file longer than that
@@ -74,6 +78,8 @@ enum fsx_op {
 struct fsx {
 	struct mnt *m;
 	const char *name;
+	int flags;
+	bool past_cache;
 	int fd;
 	int direct;
 	char *map;
@@ -101,7 +107,8 @@ unsigned int fsx_seconds(void);
 
 /**
  * fsx_open() - open the file and get everything ready
- * @f: filled in, but for the members @ops, @turn, @turns and @grows
+ * @f: filled in, but for the members @flags, @past_cache, @ops, @turn, @turns and
+ *     @grows
  * @m: the mount
  * @name: the file; it exists at the server with the bytes of @model
  * @model: FSX_MAX bytes of shared memory

@@ -36,6 +36,9 @@ FIXTURE(fsx)
 FIXTURE_VARIANT(fsx)
 {
 	struct server_opts opts;
+	int flags;
+	bool past_cache;
+	bool no_map;
 };
 
 FIXTURE_VARIANT_ADD(fsx, cached)
@@ -60,6 +63,78 @@ FIXTURE_VARIANT_ADD(fsx, through_splice)
 		  .max_write = 32 << 10 },
 };
 
+/* Every way to open a file, see the table in README. */
+FIXTURE_VARIANT_ADD(fsx, cached_o_direct)
+{
+	.opts = { .writeback_cache = true, .async_dio = true,
+		  .max_write = 32 << 10 },
+	.flags = O_DIRECT,
+	.past_cache = true,
+};
+
+FIXTURE_VARIANT_ADD(fsx, through_o_direct)
+{
+	.opts = { .async_dio = true, .max_write = 32 << 10, .threads = 4 },
+	.flags = O_DIRECT,
+	.past_cache = true,
+};
+
+FIXTURE_VARIANT_ADD(fsx, cached_o_direct_parallel)
+{
+	.opts = { .writeback_cache = true, .async_dio = true, .threads = 4,
+		  .max_write = 16 << 10,
+		  .open_flags = FOPEN_PARALLEL_DIRECT_WRITES },
+	.flags = O_DIRECT,
+	.past_cache = true,
+};
+
+FIXTURE_VARIANT_ADD(fsx, through_o_direct_parallel_unmapped)
+{
+	.opts = { .async_dio = true, .threads = 4, .max_write = 16 << 10,
+		  .open_flags = FOPEN_PARALLEL_DIRECT_WRITES },
+	.flags = O_DIRECT,
+	.past_cache = true,
+	.no_map = true,
+};
+
+FIXTURE_VARIANT_ADD(fsx, cached_fopen_direct_io)
+{
+	.opts = { .writeback_cache = true, .async_dio = true,
+		  .max_write = 16 << 10, .open_flags = FOPEN_DIRECT_IO },
+	.past_cache = true,
+	.no_map = true,
+};
+
+FIXTURE_VARIANT_ADD(fsx, through_fopen_direct_io_parallel)
+{
+	.opts = { .async_dio = true, .threads = 4, .max_write = 16 << 10,
+		  .open_flags = FOPEN_DIRECT_IO |
+				FOPEN_PARALLEL_DIRECT_WRITES },
+	.flags = O_DIRECT,
+	.past_cache = true,
+	.no_map = true,
+};
+
+FIXTURE_VARIANT_ADD(fsx, cached_fopen_direct_io_parallel_mmap)
+{
+	.opts = { .writeback_cache = true, .async_dio = true, .threads = 4,
+		  .max_write = 16 << 10,
+		  .init_flags = FUSE_DIRECT_IO_ALLOW_MMAP,
+		  .open_flags = FOPEN_DIRECT_IO |
+				FOPEN_PARALLEL_DIRECT_WRITES },
+	.past_cache = true,
+};
+
+FIXTURE_VARIANT_ADD(fsx, through_fopen_direct_io_parallel_mmap)
+{
+	.opts = { .async_dio = true, .threads = 4, .max_write = 16 << 10,
+		  .init_flags = FUSE_DIRECT_IO_ALLOW_MMAP,
+		  .open_flags = FOPEN_DIRECT_IO |
+				FOPEN_PARALLEL_DIRECT_WRITES },
+	.flags = O_DIRECT,
+	.past_cache = true,
+};
+
 FIXTURE_SETUP(fsx)
 {
 	self->m.seconds = fsx_seconds();
@@ -82,7 +157,12 @@ FIXTURE_TEARDOWN(fsx)
 /* Promise: policy-14 */
 TEST_F_TIMEOUT(fsx, one_process_sees_what_it_did, FSX_SECONDS + 10)
 {
-	struct fsx f = { .ops = FSX_ALL, .turns = 1 };
+	struct fsx f = {
+		.ops = FSX_ALL & ~(variant->no_map ? FSX_MAP : 0),
+		.turns = 1,
+		.flags = variant->flags,
+		.past_cache = variant->past_cache,
+	};
 
 	ASSERT_EQ(0, fsx_open(&f, &self->m, FILE_NAME, self->model, FSX_MAX,
 			      self->seed));
@@ -96,7 +176,13 @@ TEST_F_TIMEOUT(fsx, one_process_sees_what_it_did, FSX_SECONDS + 10)
  */
 TEST_F_TIMEOUT(fsx, two_processes_see_what_they_did, FSX_SECONDS + 10)
 {
-	struct fsx f = { .ops = FSX_ALL & ~FSX_SIZES, .turns = 2 };
+	struct fsx f = {
+		.ops = FSX_ALL & ~FSX_SIZES &
+		       ~(variant->no_map ? FSX_MAP : 0),
+		.turns = 2,
+		.flags = variant->flags,
+		.past_cache = variant->past_cache,
+	};
 	int status = -1;
 	pid_t pid;
 
