@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Direct reads and writes of a file that is there: block by block, many by
- * libaio, or by many writers. The file is opened with O_DIRECT where the server
- * does not open it with FOPEN_DIRECT_IO.
+ * libaio, or by many writers. The file is opened with O_DIRECT, also where the
+ * server opens it with FOPEN_DIRECT_IO: the requests of a write(2) go together
+ * with O_DIRECT alone.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,9 +17,7 @@
 
 static int open_direct(struct job *job)
 {
-	int direct = job->set->open_flags & FOPEN_DIRECT_IO ? 0 : O_DIRECT;
-
-	return open_file(job, 0, O_RDWR | direct);
+	return open_file(job, 0, O_RDWR | O_DIRECT);
 }
 
 static void make_file(struct job *job)
