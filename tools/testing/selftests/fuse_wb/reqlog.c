@@ -105,7 +105,8 @@ int req_matches(const struct req_match *m, const struct req *req)
 
 	return (!m->opcode || m->opcode == req->opcode) &&
 	       (!m->node || m->node == req->node) &&
-	       end > m->start && (!m->end || req->off < m->end);
+	       (req->off >= m->start || end > m->start) &&
+	       (!m->end || req->off < m->end);
 }
 
 /* Is the request of entry @i answered before entry @end? */

@@ -44,9 +44,9 @@ enum req_step {
  *	   fallocate's mode, or the flags of OPEN and CREATE
  * @unique: the request's identity on this connection
  * @node: the node it is about
- * @off: first byte, for READ, WRITE and FALLOCATE; the new size, for a SETATTR
- *       that sets one
- * @size: number of bytes, for READ, WRITE and FALLOCATE
+ * @off: first byte, for READ, WRITE, FALLOCATE and NOTIFY_REPLY; the new size, for
+ *	 a SETATTR that sets one
+ * @size: number of bytes, for READ, WRITE, FALLOCATE and NOTIFY_REPLY
  * @fh: the server's file handle that it is about; of OPEN and CREATE when they
  *	have been answered
  * @owner: the lock owner, for FLUSH, RELEASE, SETLK and SETLKW

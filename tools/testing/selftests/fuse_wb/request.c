@@ -33,6 +33,13 @@ void req_parse(const void *buf, struct req *req)
 		req->flags = wr->write_flags;
 		break;
 	}
+	case FUSE_NOTIFY_REPLY: {
+		const struct fuse_notify_retrieve_in *rt = arg;
+
+		req->off = rt->offset;
+		req->size = rt->size;
+		break;
+	}
 	case FUSE_FALLOCATE: {
 		const struct fuse_fallocate_in *fa = arg;
 
