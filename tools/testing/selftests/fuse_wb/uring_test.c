@@ -3,12 +3,11 @@
  * A direct read by io_uring that is given up while the server holds it: by
  * IORING_OP_ASYNC_CANCEL, or as its process is killed.
  *
- * Without O_DIRECT somebody waits for the file with FOPEN_DIRECT_IO: a thread of
- * the ring, where the caller asks for one, else the caller himself.  To cancel is
- * to signal this thread, which tells the server of each request and goes on
- * waiting for it.  With O_DIRECT nobody waits, so there is nobody to be told, and
- * the read ends when the server has answered.  In both cases the process can be
- * killed.
+ * A thread of the ring waits for a file with FOPEN_DIRECT_IO where the reply decides
+ * what comes next: at EOF, or if the server takes one request at a time.  To cancel
+ * is to signal this thread, which tells the server of each request and goes on
+ * waiting for it.  Elsewhere nobody waits, so there is nobody to be told, and the
+ * read ends when the server has replied.  In both cases the process can be killed.
  *
  * Promise: direct-signals
  */
@@ -28,23 +27,51 @@ FIXTURE(ring)
 	struct uring ring;
 };
 
-/* interrupts: that reach the server; cancel: the result of the cancellation */
+/*
+ * @flags: to open the file with
+ * @open_flags: of the reply to OPEN, besides FOPEN_DIRECT_IO
+ * @off: where the read begins, of as many bytes as the file has
+ * @requests: that are in flight at once
+ * @interrupts: that reach the server
+ * @cancel: the result of the cancellation
+ */
 FIXTURE_VARIANT(ring)
 {
 	int flags;
+	__u32 open_flags;
+	off_t off;
+	int requests;
 	int interrupts;
 	int cancel;
 };
 
-FIXTURE_VARIANT_ADD(ring, fopen_direct_io)
+FIXTURE_VARIANT_ADD(ring, fopen_direct_io_to_eof)
 {
+	.open_flags = FOPEN_PARALLEL_DIRECT_WRITES,
+	.off = 4096,
+	.requests = STEPS,
 	.interrupts = STEPS,
 	.cancel = -EALREADY,
+};
+
+FIXTURE_VARIANT_ADD(ring, fopen_direct_io_one_by_one)
+{
+	.requests = 1,
+	.interrupts = 1,
+	.cancel = -EALREADY,
+};
+
+FIXTURE_VARIANT_ADD(ring, fopen_direct_io)
+{
+	.open_flags = FOPEN_PARALLEL_DIRECT_WRITES,
+	.requests = STEPS,
+	.cancel = -ENOENT,
 };
 
 FIXTURE_VARIANT_ADD(ring, o_direct)
 {
 	.flags = O_DIRECT,
+	.requests = STEPS,
 	.cancel = -ENOENT,
 };
 
@@ -53,7 +80,7 @@ FIXTURE_SETUP(ring)
 	const struct server_opts opts = {
 		.async_dio = true,
 		.max_write = STEP,
-		.open_flags = FOPEN_DIRECT_IO,
+		.open_flags = FOPEN_DIRECT_IO | variant->open_flags,
 	};
 
 	if (!direct_setup(_metadata, &self->d, &opts, variant, variant->flags))
@@ -89,14 +116,15 @@ static long await_end(struct mnt *m, struct uring *ring, unsigned int id)
 TEST_F(ring, cancel_tells_the_server_and_loses_no_data)
 {
 	struct direct *d = &self->d;
-	struct call_arg arg = direct_arg(d, FUSE_READ, 0, BYTES);
+	struct call_arg arg = direct_arg(d, FUSE_READ, variant->off, BYTES);
 	struct io_uring_sqe sqe = uring_sqe(IORING_OP_READ, &arg);
+	long ret = BYTES - variant->off;
 
 	ASSERT_EQ(0, hold_req(&d->m, FUSE_READ));
 	sqe.user_data = READ_ID;
 	sqe.flags = IOSQE_ASYNC;
 	ASSERT_EQ(0, uring_submit(&self->ring, &sqe));
-	ASSERT_TRUE(direct_under_way(&d->m, FUSE_READ, STEPS));
+	ASSERT_TRUE(direct_under_way(&d->m, FUSE_READ, variant->requests));
 
 	sqe = (struct io_uring_sqe){
 		.opcode = IORING_OP_ASYNC_CANCEL, .fd = -1,
@@ -110,26 +138,44 @@ TEST_F(ring, cancel_tells_the_server_and_loses_no_data)
 	EXPECT_EQ(variant->interrupts,
 		  count_req(&d->m, FUSE_INTERRUPT, REQ_ARRIVED));
 
-	ASSERT_EQ(STEPS, server_release(d->m.ctl, 0));
-	EXPECT_EQ(BYTES, await_end(&d->m, &self->ring, READ_ID));
-	EXPECT_EQ(-1, first_difference(d->data, d->buf, BYTES));
+	ASSERT_EQ(variant->requests, server_release(d->m.ctl, 0));
+	EXPECT_EQ(ret, await_end(&d->m, &self->ring, READ_ID));
+	EXPECT_EQ(-1, first_difference(d->data + variant->off, d->buf, ret));
 }
 
+/*
+ * If it was the reader that waited, nothing of a late reply is taken.  A request that
+ * goes alone is as any other: who is killed waits for the reply.
+ */
 TEST_F(ring, process_with_a_held_read_can_be_killed)
 {
 	struct direct *d = &self->d;
+	bool left = variant->interrupts > 1;
+	int i, nr = variant->requests, seq;
 	pid_t pid;
 
-	pid = direct_child(d, &call_uring_pread, FUSE_READ, STEPS);
+	ASSERT_EQ(0, hold_req(&d->m, FUSE_READ));
+	pid = child_start(CLONE_FILES, &call_uring_pread,
+			  direct_arg(d, FUSE_READ, variant->off, BYTES));
 	ASSERT_LT(0, pid);
+	ASSERT_TRUE(direct_under_way(&d->m, FUSE_READ, nr));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
-	EXPECT_TRUE(child_was_killed(&d->m, pid));
+	if (nr > 1)
+		EXPECT_TRUE(child_was_killed(&d->m, pid));
 	EXPECT_EQ(0, count_req(&d->m, FUSE_READ, REQ_REPLIED));
-	ASSERT_EQ(STEPS, server_release(d->m.ctl, 0));
+	ASSERT_EQ(nr, server_release(d->m.ctl, 0));
+	if (nr == 1)
+		EXPECT_TRUE(child_was_killed(&d->m, pid));
+	for (i = 1; i <= nr; i++) {
+		seq = await_req(&d->m, FUSE_READ, REQ_REPLIED, i);
+		ASSERT_NE(0, seq);
+		EXPECT_EQ(left ? ENOENT : 0, d->m.log->ev[seq - 1].refused);
+	}
 
 	/* The file is as good as new. */
 	ASSERT_EQ(BYTES, mnt_run(&d->m, &call_pread,
 				 direct_arg(d, FUSE_READ, 0, BYTES)));
+	EXPECT_EQ(-1, first_difference(d->data, d->buf, BYTES));
 }
 
 TEST_HARNESS_MAIN
