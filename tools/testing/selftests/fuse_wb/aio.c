@@ -70,6 +70,10 @@ const struct call_op call_aio_pwrite = {
 	"aio write", SYS_io_getevents, do_aio_pwrite
 };
 
+const struct call_op call_aio_pwrite_submit = {
+	"aio write", SYS_io_submit, do_aio_pwrite
+};
+
 static __u32 *field(char *ring, __u32 off)
 {
 	return (__u32 *)(ring + off);

@@ -17,6 +17,8 @@ extern const struct call_op call_aio_pread;
 /* The same read, which is expected to block when it is submitted */
 extern const struct call_op call_aio_pread_submit;
 extern const struct call_op call_aio_pwrite;
+/* The same for a write */
+extern const struct call_op call_aio_pwrite_submit;
 extern const struct call_op call_uring_pread;
 extern const struct call_op call_uring_pwrite;
 
