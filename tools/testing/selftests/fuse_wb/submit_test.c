@@ -11,6 +11,7 @@
  * Promise: direct-submit
  */
 
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -88,6 +89,7 @@ FIXTURE_SETUP(submitted)
 		.async_dio = variant->async_dio,
 		.max_write = STEP,
 		.open_flags = FOPEN_DIRECT_IO | variant->open_flags,
+		.init_flags = FUSE_DIRECT_IO_ALLOW_MMAP,
 	};
 
 	direct_setup(_metadata, &self->d, &opts, variant, 0);
@@ -182,6 +184,69 @@ TEST_F(submitted, extending_write_is_waited_for)
 		    8192);
 	ASSERT_EQ(0, fstat(d->fd, &st));
 	EXPECT_EQ(BYTES - STEP + 4096, st.st_size);
+}
+
+/* Hold the WRITE of one request, for which nobody waits if the server takes many. */
+static struct call *hold_write(struct _test_data_submitted *self,
+			       const struct _fixture_variant_submitted *variant)
+{
+	return direct_call(&self->d, variant->many ? &call_aio_pwrite :
+			   &call_aio_pwrite_submit, FUSE_WRITE, 0, STEP);
+}
+
+/*
+ * Promise: direct-aio
+ */
+TEST_F(submitted, page_read_during_the_write_is_dropped)
+{
+	struct direct *d = &self->d;
+	struct call *c;
+	char *map;
+
+	map = mmap(NULL, STEP, PROT_READ, MAP_SHARED, d->fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	c = hold_write(self, variant);
+	ASSERT_NE(NULL, c);
+	ASSERT_TRUE(direct_under_way(&d->m, FUSE_WRITE, 1));
+	fill_pattern(d->buf, STEP, 1);
+	EXPECT_EQ(-1, first_difference(d->buf, map, STEP)) {
+		TH_LOG("the server has not written yet");
+	}
+	ASSERT_EQ(1, server_release(d->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	ASSERT_EQ(STEP, c->ret);
+	EXPECT_EQ(-1, first_difference(d->data, map, STEP)) {
+		TH_LOG("the mapping has what was there before the write");
+	}
+}
+
+/*
+ * A writer that has the file alone keeps nobody from opening it.
+ *
+ * Promise: direct-parallel
+ */
+TEST_F(submitted, caching_open_waits_for_a_parallel_write)
+{
+	bool waits = variant->open_flags & FOPEN_PARALLEL_DIRECT_WRITES;
+	struct direct *d = &self->d;
+	struct call *c, *o;
+	char path[128];
+
+	c = hold_write(self, variant);
+	ASSERT_NE(NULL, c);
+	ASSERT_TRUE(direct_under_way(&d->m, FUSE_WRITE, 1));
+	ASSERT_EQ(0, server_open_flags(d->m.ctl, 0));
+	snprintf(path, sizeof(path), "%s/file", d->m.dir);
+	o = mnt_call(&d->m, &call_open, (struct call_arg){
+		.buf = path, .flags = O_RDWR });
+	ASSERT_NE(NULL, o);
+	EXPECT_EQ(waits ? CALL_BLOCKED : CALL_RETURNED,
+		  call_stays_blocked(&d->m, o));
+	ASSERT_EQ(1, server_release(d->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(o));
+	EXPECT_LE(0, o->ret);
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(STEP, c->ret);
 }
 
 /* What comes of a call, which is the same for whoever waits, and where. */
