@@ -279,12 +279,6 @@ FIXTURE_VARIANT_ADD(result, libaio_not_parallel)
 	.read = &call_aio_pread, .write = &call_aio_pwrite,
 };
 
-FIXTURE_VARIANT_ADD(result, io_uring)
-{
-	.read = &call_uring_pread, .write = &call_uring_pwrite,
-	.open_flags = FOPEN_PARALLEL_DIRECT_WRITES,
-};
-
 FIXTURE_SETUP(result)
 {
 	const struct server_opts opts = {

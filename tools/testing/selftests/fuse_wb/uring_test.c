@@ -3,11 +3,10 @@
  * A direct read by io_uring that is given up while the server holds it: by
  * IORING_OP_ASYNC_CANCEL, or as its process is killed.
  *
- * A thread of the ring waits for a file with FOPEN_DIRECT_IO where the reply decides
- * what comes next: at EOF, or if the server takes one request at a time.  To cancel
- * is to signal this thread, which tells the server of each request and goes on
- * waiting for it.  Elsewhere nobody waits, so there is nobody to be told, and the
- * read ends when the server has replied.  In both cases the process can be killed.
+ * A thread of the ring waits for a file with FOPEN_DIRECT_IO.  To cancel is to signal
+ * this thread, which tells the server of each request and goes on waiting for it.
+ * With O_DIRECT nobody waits, so there is nobody to be told, and the read ends when
+ * the server has replied.  In both cases the process can be killed.
  *
  * Promise: direct-signals
  */
@@ -65,7 +64,8 @@ FIXTURE_VARIANT_ADD(ring, fopen_direct_io)
 {
 	.open_flags = FOPEN_PARALLEL_DIRECT_WRITES,
 	.requests = STEPS,
-	.cancel = -ENOENT,
+	.interrupts = STEPS,
+	.cancel = -EALREADY,
 };
 
 FIXTURE_VARIANT_ADD(ring, o_direct)
