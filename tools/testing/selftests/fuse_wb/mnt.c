@@ -342,22 +342,30 @@ struct call *mnt_call_close(struct mnt *m, int fd)
 	return mnt_call(m, &call_close, (struct call_arg){ .fd = copy });
 }
 
-int mnt_backing_open(struct mnt *m, int fd)
+int mnt_dev(struct mnt *m)
 {
-	struct fuse_backing_map map = { .fd = fd };
-	int pidfd, dev, id = -1, err;
+	int pidfd, dev, err;
 
 	pidfd = syscall(SYS_pidfd_open, m->server, 0);
 	if (pidfd < 0)
 		return failed("pidfd_open");
 	dev = syscall(SYS_pidfd_getfd, pidfd, m->dev, 0);
 	err = errno;
-	if (dev >= 0) {
-		id = ioctl(dev, FUSE_DEV_IOC_BACKING_OPEN, &map);
-		err = errno;
-		close(dev);
-	}
 	close(pidfd);
+	errno = err;
+	return dev < 0 ? failed("pidfd_getfd") : dev;
+}
+
+int mnt_backing_open(struct mnt *m, int fd)
+{
+	struct fuse_backing_map map = { .fd = fd };
+	int dev = mnt_dev(m), id, err;
+
+	if (dev < 0)
+		return -1;
+	id = ioctl(dev, FUSE_DEV_IOC_BACKING_OPEN, &map);
+	err = errno;
+	close(dev);
 	errno = err;
 	return id;
 }

@@ -135,6 +135,9 @@ int await_writes(struct mnt *m);
  */
 struct call *mnt_call_close(struct mnt *m, int fd);
 
+/* A copy of the server's descriptor of /dev/fuse, for replies of the test's own. */
+int mnt_dev(struct mnt *m);
+
 /**
  * mnt_backing_open() - register a backing file, with the server's descriptor
  * @m: the mount
