@@ -3,12 +3,14 @@
  * The requests of one direct read or write.
  *
  * A call of 1 MiB on a file with FOPEN_DIRECT_IO becomes eight requests of
- * 128 KiB.  A sound kernel has all of them under way at once when the server
- * asked for that, and the caller cannot tell: the call ends at the first byte
- * that is missing, in whatever order the answers come.  Linux 6.12 sends each
- * when the one before it has its answer.
+ * 128 KiB.  A sound kernel has all of them in flight at once when the server
+ * negotiated FUSE_ASYNC_DIO and opened the file with FOPEN_PARALLEL_DIRECT_WRITES,
+ * and the caller cannot tell: the call ends at the first byte that is missing, in
+ * whatever order the replies come.  Linux 6.12 sends each when the one before it
+ * has its reply.
  *
- * Where an answer decides whether there is a next request they go one by one.
+ * One by one go requests where a reply decides whether there is a next one.  So go
+ * WRITEs without O_DIRECT: bytes beyond the first that is missing must not change.
  *
  * Promise: direct-at-once
  */
@@ -38,6 +40,8 @@ static long do_read(const struct call_arg *arg)
 
 static const struct call_op call_read = { "read", SYS_read, do_read };
 
+#define PARALLEL_DIRECT_IO	(FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES)
+
 FIXTURE(together)
 {
 	struct direct d;
@@ -47,6 +51,7 @@ FIXTURE_VARIANT(together)
 {
 	const struct call_op *op;
 	__u32 opcode;
+	int flags;
 };
 
 FIXTURE_VARIANT_ADD(together, pread)
@@ -61,7 +66,7 @@ FIXTURE_VARIANT_ADD(together, preadv)
 
 FIXTURE_VARIANT_ADD(together, pwrite)
 {
-	.op = &call_pwrite, .opcode = FUSE_WRITE,
+	.op = &call_pwrite, .opcode = FUSE_WRITE, .flags = O_DIRECT,
 };
 
 FIXTURE_SETUP(together)
@@ -69,10 +74,10 @@ FIXTURE_SETUP(together)
 	const struct server_opts opts = {
 		.async_dio = true,
 		.max_write = STEP,
-		.open_flags = FOPEN_DIRECT_IO,
+		.open_flags = PARALLEL_DIRECT_IO,
 	};
 
-	direct_setup(_metadata, &self->d, &opts, variant, 0);
+	direct_setup(_metadata, &self->d, &opts, variant, variant->flags);
 }
 
 FIXTURE_TEARDOWN(together)
@@ -257,6 +262,7 @@ FIXTURE_VARIANT(one_by_one)
 	const struct call_op *op;
 	__u32 opcode;
 	struct server_opts opts;
+	int flags;
 	bool grow;
 };
 
@@ -264,13 +270,43 @@ FIXTURE_VARIANT(one_by_one)
 FIXTURE_VARIANT_ADD(one_by_one, not_asked_for_read)
 {
 	.op = &call_pread, .opcode = FUSE_READ,
-	.opts = { .max_write = STEP, .open_flags = FOPEN_DIRECT_IO },
+	.opts = { .max_write = STEP, .open_flags = PARALLEL_DIRECT_IO },
 };
 
 FIXTURE_VARIANT_ADD(one_by_one, not_asked_for_write)
 {
+	.op = &call_pwrite, .opcode = FUSE_WRITE, .flags = O_DIRECT,
+	.opts = { .max_write = STEP, .open_flags = PARALLEL_DIRECT_IO },
+};
+
+/* A server that may rely on one request at a time of each caller */
+FIXTURE_VARIANT_ADD(one_by_one, not_parallel_read)
+{
+	.op = &call_pread, .opcode = FUSE_READ,
+	.opts = { .max_write = STEP, .async_dio = true,
+		  .open_flags = FOPEN_DIRECT_IO },
+};
+
+FIXTURE_VARIANT_ADD(one_by_one, not_parallel_read_o_direct)
+{
+	.op = &call_pread, .opcode = FUSE_READ, .flags = O_DIRECT,
+	.opts = { .max_write = STEP, .async_dio = true,
+		  .open_flags = FOPEN_DIRECT_IO },
+};
+
+FIXTURE_VARIANT_ADD(one_by_one, not_parallel_write)
+{
+	.op = &call_pwrite, .opcode = FUSE_WRITE, .flags = O_DIRECT,
+	.opts = { .max_write = STEP, .async_dio = true,
+		  .open_flags = FOPEN_DIRECT_IO },
+};
+
+/* A caller who did not say O_DIRECT */
+FIXTURE_VARIANT_ADD(one_by_one, write_without_o_direct)
+{
 	.op = &call_pwrite, .opcode = FUSE_WRITE,
-	.opts = { .max_write = STEP, .open_flags = FOPEN_DIRECT_IO },
+	.opts = { .max_write = STEP, .async_dio = true,
+		  .open_flags = PARALLEL_DIRECT_IO },
 };
 
 /* Files whose bytes are gone when they have been read */
@@ -278,14 +314,14 @@ FIXTURE_VARIANT_ADD(one_by_one, stream)
 {
 	.op = &call_read, .opcode = FUSE_READ,
 	.opts = { .max_write = STEP, .async_dio = true,
-		  .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM },
+		  .open_flags = PARALLEL_DIRECT_IO | FOPEN_STREAM },
 };
 
 FIXTURE_VARIANT_ADD(one_by_one, nonseekable)
 {
 	.op = &call_read, .opcode = FUSE_READ,
 	.opts = { .max_write = STEP, .async_dio = true,
-		  .open_flags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE },
+		  .open_flags = PARALLEL_DIRECT_IO | FOPEN_NONSEEKABLE },
 };
 
 /* Beyond the size that the kernel knows */
@@ -293,15 +329,15 @@ FIXTURE_VARIANT_ADD(one_by_one, unknown_size_read)
 {
 	.op = &call_pread, .opcode = FUSE_READ,
 	.opts = { .max_write = STEP, .async_dio = true,
-		  .open_flags = FOPEN_DIRECT_IO },
+		  .open_flags = PARALLEL_DIRECT_IO },
 	.grow = true,
 };
 
 FIXTURE_VARIANT_ADD(one_by_one, extending_write)
 {
-	.op = &call_pwrite, .opcode = FUSE_WRITE,
+	.op = &call_pwrite, .opcode = FUSE_WRITE, .flags = O_DIRECT,
 	.opts = { .max_write = STEP, .async_dio = true,
-		  .open_flags = FOPEN_DIRECT_IO },
+		  .open_flags = PARALLEL_DIRECT_IO },
 	.grow = true,
 };
 
@@ -309,7 +345,8 @@ FIXTURE_SETUP(one_by_one)
 {
 	struct direct *d = &self->d;
 
-	if (!direct_setup(_metadata, d, &variant->opts, variant, 0))
+	if (!direct_setup(_metadata, d, &variant->opts, variant,
+			  variant->flags))
 		return;
 	if (!variant->grow)
 		return;
@@ -339,21 +376,51 @@ TEST_F(one_by_one, request_is_sent_after_the_answer_to_the_one_before)
 	direct_check(_metadata, d, c, BYTES);
 }
 
-/* No data behind an error, in a file that grows. */
-TEST_F(one_by_one, nothing_is_behind_an_error)
+/*
+ * The third request gets this instead of success.  Nothing was sent after it: the
+ * server has read no more of a stream, and of a write beyond the third request only
+ * what was there before, or the end of a file that grows.
+ */
+static void check_nothing_beyond(struct __test_metadata *_metadata,
+				 struct direct *d,
+				 const struct _fixture_variant_one_by_one *variant,
+				 enum rule_act act, __u64 arg)
 {
 	const struct req_match match = direct_step(variant->opcode, 2);
-	struct direct *d = &self->d;
+	bool stored = act == RULE_SIZE;
+	long end = (stored ? 3 : 2) * STEP;
 	struct call *c;
+	char *old;
 
-	ASSERT_EQ(0, server_fail(d->m.ctl, &match, ENOSPC));
+	ASSERT_EQ(0, server_rule(d->m.ctl, &match, act, arg));
 	c = direct_call(d, variant->op, variant->opcode, 0, BYTES);
 	ASSERT_NE(NULL, c);
 	ASSERT_LE(0, server_release(d->m.ctl, 0));
-	direct_check(_metadata, d, c, 2 * STEP);
+	direct_check(_metadata, d, c, 2 * STEP + (stored ? arg : 0));
 	EXPECT_EQ(3, count_req(&d->m, variant->opcode, REQ_ARRIVED));
-	if (variant->grow && variant->opcode == FUSE_WRITE)
-		EXPECT_EQ(2 * STEP, server_size(d->m.ctl, "file"));
+	if (variant->opcode != FUSE_WRITE)
+		return;
+	EXPECT_EQ(variant->grow ? end : BYTES, server_size(d->m.ctl, "file"));
+	if (variant->grow)
+		return;
+	old = malloc(BYTES);
+	ASSERT_NE(NULL, old);
+	fill_pattern(old, BYTES, 1);
+	ASSERT_EQ(0, server_get(d->m.ctl, "file", end, d->buf, BYTES - end));
+	EXPECT_EQ(-1, first_difference(old + end, d->buf, BYTES - end)) {
+		TH_LOG("bytes beyond those that write(2) returned have changed");
+	}
+	free(old);
+}
+
+TEST_F(one_by_one, nothing_changes_beyond_an_error)
+{
+	check_nothing_beyond(_metadata, &self->d, variant, RULE_ERRNO, ENOSPC);
+}
+
+TEST_F(one_by_one, nothing_changes_beyond_a_short_reply)
+{
+	check_nothing_beyond(_metadata, &self->d, variant, RULE_SIZE, 12288);
 }
 
 TEST_HARNESS_MAIN
