@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Signals for a direct read or write whose requests are under way together, and
- * the queue of the background requests that they are.
+ * Signals for a direct read or write whose requests are in flight together, and
+ * how many these are.
  *
  * A signal is for the server to know: it gets FUSE_INTERRUPT for each request.
- * One that kills takes back what the server has not read.  A reader then goes;
- * what the server is still at work on keeps the pages and the file.  A writer
- * stays until nothing of his can happen any more, or it would happen after what
- * others write later.
+ * One that kills takes back what the server has not read.  A reader then goes, and
+ * what the server is still at work on keeps the file, but not the reader's memory:
+ * its reply is refused.  A writer stays until nothing it has sent can happen any
+ * more, or it would happen after what others write later.
+ *
+ * A call has as many requests in flight as the server allows in the background,
+ * however many others have: they are not in the background themselves.
  */
 
 #include <sched.h>
@@ -17,7 +20,8 @@
 #include "child.h"
 #include "direct.h"
 
-#define QUEUE	4
+#define QUEUE			4
+#define PARALLEL_DIRECT_IO	(FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES)
 
 FIXTURE(signalled)
 {
@@ -29,6 +33,7 @@ FIXTURE_VARIANT(signalled)
 {
 	const struct call_op *op;
 	__u32 opcode;
+	int flags;
 	unsigned int queue;
 };
 
@@ -39,7 +44,7 @@ FIXTURE_VARIANT_ADD(signalled, read)
 
 FIXTURE_VARIANT_ADD(signalled, write)
 {
-	.op = &call_pwrite, .opcode = FUSE_WRITE,
+	.op = &call_pwrite, .opcode = FUSE_WRITE, .flags = O_DIRECT,
 };
 
 FIXTURE_VARIANT_ADD(signalled, read_short_queue)
@@ -49,7 +54,8 @@ FIXTURE_VARIANT_ADD(signalled, read_short_queue)
 
 FIXTURE_VARIANT_ADD(signalled, write_short_queue)
 {
-	.op = &call_pwrite, .opcode = FUSE_WRITE, .queue = QUEUE,
+	.op = &call_pwrite, .opcode = FUSE_WRITE, .flags = O_DIRECT,
+	.queue = QUEUE,
 };
 
 FIXTURE_SETUP(signalled)
@@ -58,10 +64,10 @@ FIXTURE_SETUP(signalled)
 		.async_dio = true,
 		.max_write = STEP,
 		.max_background = variant->queue,
-		.open_flags = FOPEN_DIRECT_IO,
+		.open_flags = PARALLEL_DIRECT_IO,
 	};
 
-	direct_setup(_metadata, &self->d, &opts, variant, 0);
+	direct_setup(_metadata, &self->d, &opts, variant, variant->flags);
 }
 
 FIXTURE_TEARDOWN(signalled)
@@ -69,7 +75,7 @@ FIXTURE_TEARDOWN(signalled)
 	mnt_teardown(_metadata, &self->d.m);
 }
 
-/* How many requests of a call of BYTES are under way at a time. */
+/* How many requests of a call of BYTES are in flight at once. */
 static int at_once(const struct _fixture_variant_signalled *variant)
 {
 	return variant->queue ?: STEPS;
@@ -101,7 +107,7 @@ TEST_F(signalled, call_keeps_to_max_background)
 /*
  * Promise: direct-at-once
  */
-TEST_F(signalled, full_queue_lets_calls_go_on_one_by_one)
+TEST_F(signalled, each_call_has_max_background_of_its_own)
 {
 	struct direct *d = &self->d;
 	struct call *c = direct_call(d, &call_pread, FUSE_READ, 0, BYTES);
@@ -113,16 +119,37 @@ TEST_F(signalled, full_queue_lets_calls_go_on_one_by_one)
 	other = mnt_call(&d->m, &call_pread, (struct call_arg){
 		.fd = d->fd, .len = BYTES, .buf = aligned_alloc(4096, BYTES) });
 	ASSERT_NE(NULL, other);
-	if (variant->queue)
-		nr++;
-	else
-		nr = 12;	/* the kernel's default */
-	EXPECT_TRUE(direct_under_way(&d->m, FUSE_READ, nr));
+	EXPECT_TRUE(direct_under_way(&d->m, FUSE_READ, 2 * nr));
 	ASSERT_LE(1, server_release(d->m.ctl, 0));
 	direct_check(_metadata, d, c, BYTES);
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(other));
 	EXPECT_EQ(BYTES, other->ret);
 	EXPECT_EQ(-1, first_difference(d->data, other->arg.buf, BYTES));
+}
+
+/*
+ * Promise: direct-at-once
+ */
+TEST_F(signalled, max_background_of_0_leaves_a_call_one_request)
+{
+	struct direct *d = &self->d;
+	struct call *c;
+	char path[64];
+	int nr;
+
+	snprintf(path, sizeof(path),
+		 "/sys/fs/fuse/connections/%u/max_background", d->m.minor);
+	ASSERT_EQ(0, write_file(path, "0"));
+	c = direct_call(d, variant->op, variant->opcode, 0, BYTES);
+	ASSERT_NE(NULL, c);
+	for (nr = 1; nr <= 3; nr++) {
+		ASSERT_NE(0, await_req(&d->m, variant->opcode, REQ_ARRIVED, nr));
+		EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&d->m, c));
+		EXPECT_EQ(nr, count_req(&d->m, variant->opcode, REQ_ARRIVED));
+		ASSERT_EQ(1, server_release(d->m.ctl, 1));
+	}
+	ASSERT_LE(0, server_release(d->m.ctl, 0));
+	direct_check(_metadata, d, c, BYTES);
 }
 
 /*
@@ -174,8 +201,9 @@ TEST_F(signalled, killed_call_takes_back_what_was_not_read)
 	ASSERT_EQ(0, fence(&d->m));
 	EXPECT_EQ(0, count_req(&d->m, variant->opcode, REQ_ARRIVED));
 
-	/* The queue has room for another. */
-	ASSERT_EQ(BYTES, pread(d->fd, d->buf, BYTES, 0));
+	/* The file is as good as new. */
+	ASSERT_EQ(BYTES, mnt_run(&d->m, &call_pread,
+				 direct_arg(d, FUSE_READ, 0, BYTES)));
 }
 
 /* Opens the file by itself, and has the only descriptor of that open. */
@@ -191,14 +219,15 @@ static const struct call_op call_open_and_read = {
 };
 
 /*
- * The requests hold the file: RELEASE follows the last answer.
+ * The requests hold the file: RELEASE follows the last reply.  late_test is about
+ * the memory of the reader.
  *
  * Promise: direct-signals
  */
 TEST_F(signalled, killed_reader_leaves_and_release_waits)
 {
 	struct direct *d = &self->d;
-	int nr = at_once(variant), seq;
+	int nr = at_once(variant), refused = 0, i, seq;
 	char path[128];
 	pid_t pid;
 
@@ -218,6 +247,14 @@ TEST_F(signalled, killed_reader_leaves_and_release_waits)
 	ASSERT_EQ(nr, server_release(d->m.ctl, 0));
 	seq = await_req(&d->m, FUSE_RELEASE, REQ_ARRIVED, 1);
 	EXPECT_LT(find_req(&d->m, FUSE_READ, REQ_REPLIED, nr), seq);
+	for (i = 1; i <= nr; i++) {
+		seq = find_req(&d->m, FUSE_READ, REQ_REPLIED, i);
+		ASSERT_NE(0, seq);
+		refused += d->m.log->ev[seq - 1].refused == ENOENT;
+	}
+	EXPECT_EQ(nr, refused) {
+		TH_LOG("the server is not told that nobody reads");
+	}
 }
 
 /*
@@ -226,16 +263,23 @@ TEST_F(signalled, killed_reader_leaves_and_release_waits)
 TEST_F(signalled, killed_writer_stays_before_later_writes)
 {
 	struct direct *d = &self->d;
-	int nr = at_once(variant), seq;
+	int nr = at_once(variant), seq, alone;
 	struct call *c;
 	pid_t pid;
 
+	/* The variants that read are about max_background alone */
+	d->fd = mnt_open(&d->m, "file", O_RDWR | O_DIRECT);
+	ASSERT_LE(0, d->fd);
+	/* A writer through this one goes with no other */
+	ASSERT_EQ(0, server_open_flags(d->m.ctl, FOPEN_DIRECT_IO));
+	alone = mnt_open(&d->m, "file", O_RDWR);
+	ASSERT_LE(0, alone);
 	pid = direct_child(d, &call_pwrite, FUSE_WRITE, nr);
 	ASSERT_LT(0, pid);
 	EXPECT_TRUE(child_stays_blocked(&d->m, pid, &call_pwrite));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	c = mnt_call(&d->m, &call_pwrite, (struct call_arg){
-		.fd = d->fd, .buf = d->buf, .len = 4096 });
+		.fd = alone, .buf = d->buf, .len = 4096 });
 	ASSERT_NE(NULL, c);
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&d->m, c));
 	EXPECT_EQ(nr, count_req(&d->m, FUSE_WRITE, REQ_ARRIVED));
