@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Replies that come when their reader has been killed.
+ *
+ * A killed reader of a FOPEN_DIRECT_IO file does not wait for the server, and its
+ * memory may be somebody else's, too: another process has it mapped and knows that
+ * the reader is gone.  A sound kernel lets no reply reach that memory from then on,
+ * not even the rest of one that is just being copied, and tells the server ENOENT.
+ * In a broken one the bytes of a file that nobody reads appear there, at any time.
+ * Linux 6.12 has the reader stay until the server replies.
+ *
+ * Promise: direct-late
+ */
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "direct.h"
+
+/* What the memory holds when its reader is gone; seeds 1 and 2 are files'. */
+#define NEW_SEED	5
+
+#define SLOW_BYTES	4096
+#define REPLY_BYTES	((long)sizeof(struct fuse_out_header) + STEP)
+
+/*
+ *   reader: pread ---> READs of "file" ---> server holds them
+ *                                               |
+ *   mem: shared with the test <---- replies ----'
+ *                                     ^
+ *   slow, mapped -- its last page, --'
+ *                   once the server has replied to a READ of "slow"
+ */
+FIXTURE(late)
+{
+	struct direct d;
+	struct req_match file_read;
+	struct req_match slow_read;
+	char *mem;
+	char *slow;
+	pid_t pid;
+};
+
+/* nr: READs in flight at once; queue: max_background, 0: more than these */
+FIXTURE_VARIANT(late)
+{
+	bool splice_out;
+	unsigned int queue;
+	int nr;
+};
+
+FIXTURE_VARIANT_ADD(late, copied)
+{
+	.nr = STEPS,
+};
+
+FIXTURE_VARIANT_ADD(late, copied_short_queue)
+{
+	.queue = 2, .nr = 2,
+};
+
+FIXTURE_VARIANT_ADD(late, spliced)
+{
+	.splice_out = true, .nr = STEPS,
+};
+
+FIXTURE_SETUP(late)
+{
+	const struct server_opts opts = {
+		.async_dio = true,
+		.splice_out = variant->splice_out,
+		.max_write = STEP,
+		.max_background = variant->queue,
+		.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
+	};
+	struct direct *d = &self->d;
+	struct stat st;
+	int fd;
+
+	if (!direct_setup(_metadata, d, &opts, variant, 0))
+		return;
+	self->mem = mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->mem);
+
+	ASSERT_EQ(0, fstat(d->fd, &st));
+	self->file_read = (struct req_match){
+		.opcode = FUSE_READ, .node = st.st_ino };
+
+	/* It has the last page of the reply to the first READ. */
+	ASSERT_EQ(0, server_put(d->m.ctl, "slow", 0,
+				d->data + STEP - SLOW_BYTES, SLOW_BYTES));
+	ASSERT_EQ(0, server_open_flags(d->m.ctl, 0));
+	fd = mnt_open(&d->m, "slow", O_RDONLY);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, fstat(fd, &st));
+	self->slow_read = (struct req_match){
+		.opcode = FUSE_READ, .node = st.st_ino };
+	self->slow = mmap(NULL, SLOW_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+			  fd, 0);
+	ASSERT_NE(MAP_FAILED, self->slow);
+	ASSERT_EQ(0, server_open_flags(d->m.ctl, opts.open_flags));
+}
+
+FIXTURE_TEARDOWN(late)
+{
+	mnt_teardown(_metadata, &self->d.m);
+}
+
+/* A reader has an open of its own, through @fd. */
+static void fork_reader(struct __test_metadata *_metadata,
+			struct _test_data_late *self, int fd)
+{
+	self->pid = child_start(0, &call_pread, (struct call_arg){
+		.fd = fd, .buf = self->mem, .len = BYTES });
+	ASSERT_LT(0, self->pid);
+}
+
+/* It has its requests in flight. */
+static void start_reader(struct __test_metadata *_metadata,
+			 struct _test_data_late *self,
+			 const struct _fixture_variant_late *variant)
+{
+	struct direct *d = &self->d;
+	int fd = mnt_open(&d->m, "file", O_RDONLY);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, hold_req(&d->m, FUSE_READ));
+	fork_reader(_metadata, self, fd);
+	ASSERT_EQ(0, close(fd));
+	ASSERT_TRUE(direct_under_way(&d->m, FUSE_READ, variant->nr));
+	EXPECT_TRUE(child_stays_blocked(&d->m, self->pid, &call_pread));
+}
+
+/* It is gone, and what it read into is used for something else. */
+static void kill_reader(struct __test_metadata *_metadata,
+			struct _test_data_late *self)
+{
+	ASSERT_EQ(0, kill(self->pid, SIGKILL));
+	EXPECT_TRUE(child_was_killed(&self->d.m, self->pid));
+	fill_pattern(self->mem, BYTES, NEW_SEED);
+}
+
+static void check_memory(struct __test_metadata *_metadata,
+			 struct _test_data_late *self)
+{
+	char *want = malloc(BYTES);
+
+	ASSERT_NE(NULL, want);
+	fill_pattern(want, BYTES, NEW_SEED);
+	EXPECT_EQ(-1, first_difference(want, self->mem, BYTES)) {
+		TH_LOG("a reply came into memory that nobody reads into");
+	}
+	free(want);
+}
+
+/* The server's @nr replies are refused.  Return: when the last one was. */
+static int check_refused(struct __test_metadata *_metadata,
+			 struct _test_data_late *self, int nr)
+{
+	struct mnt *m = &self->d.m;
+	int refused = 0, i, seq = 0;
+
+	EXPECT_EQ(nr, server_release(m->ctl, 0));
+	for (i = 1; i <= nr; i++) {
+		seq = reqlog_find(m->log, &self->file_read, REQ_REPLIED, i);
+		if (seq && m->log->ev[seq - 1].refused == ENOENT)
+			refused++;
+	}
+	EXPECT_EQ(nr, refused) {
+		TH_LOG("the server is not told that nobody reads");
+	}
+	return seq;
+}
+
+/* The same, and RELEASE comes after the last one, and not before. */
+static void check_late(struct __test_metadata *_metadata,
+		       struct _test_data_late *self, int nr)
+{
+	struct mnt *m = &self->d.m;
+	int last;
+
+	ASSERT_EQ(0, fence(m));
+	EXPECT_EQ(0, find_req(m, FUSE_RELEASE, REQ_ARRIVED, 1));
+	last = check_refused(_metadata, self, nr);
+	EXPECT_LT(last, await_req(m, FUSE_RELEASE, REQ_ARRIVED, 1));
+}
+
+/* What the tests below rely on: a reader that is not killed shares its bytes. */
+TEST_F(late, reply_reaches_the_memory_of_a_living_reader)
+{
+	struct direct *d = &self->d;
+
+	start_reader(_metadata, self, variant);
+	ASSERT_EQ(variant->nr, server_release(d->m.ctl, 0));
+	EXPECT_EQ(0, mnt_run(&d->m, &call_waitpid, (struct call_arg){
+		.fd = self->pid }));
+	EXPECT_EQ(-1, first_difference(d->data, self->mem, BYTES));
+}
+
+TEST_F(late, reply_does_not_reach_the_memory_of_a_killed_reader)
+{
+	start_reader(_metadata, self, variant);
+	kill_reader(_metadata, self);
+	check_late(_metadata, self, variant->nr);
+	check_memory(_metadata, self);
+}
+
+/* A reply, whose last bytes are those at @to. */
+static long do_reply(const struct call_arg *arg)
+{
+	struct iovec iov[2] = {
+		{ .iov_base = arg->buf, .iov_len = arg->len },
+		{ .iov_base = arg->to, .iov_len = SLOW_BYTES },
+	};
+
+	return writev(arg->fd, iov, 2);
+}
+
+static const struct call_op call_reply = { "writev", SYS_writev, do_reply };
+
+/*
+ * The reply to the first READ is written, and the kernel has copied all of it but
+ * the last page, for which it waits.  The test writes it, not the server, who has to
+ * see the READ of that page.
+ */
+static struct call *reply_in_two(struct __test_metadata *_metadata,
+				 struct _test_data_late *self)
+{
+	struct mnt *m = &self->d.m;
+	struct fuse_out_header *out = malloc(REPLY_BYTES);
+	int dev = mnt_dev(m), seq;
+	struct call *c = NULL;
+
+	seq = reqlog_find(m->log, &self->file_read, REQ_ARRIVED, 1);
+	EXPECT_NE(0, seq);
+	EXPECT_LE(0, dev);
+	EXPECT_NE(NULL, out);
+	if (!seq || dev < 0 || !out)
+		return NULL;
+	EXPECT_EQ(0ULL, m->log->ev[seq - 1].req.off);
+	*out = (struct fuse_out_header){
+		.len = REPLY_BYTES,
+		.unique = m->log->ev[seq - 1].req.unique,
+	};
+	memcpy(out + 1, self->d.data, STEP - SLOW_BYTES);
+	c = mnt_call(m, &call_reply, (struct call_arg){
+		.fd = dev, .buf = out, .len = REPLY_BYTES - SLOW_BYTES,
+		.to = self->slow });
+	if (!c || !reqlog_wait(m->log, &self->slow_read, REQ_ARRIVED, 1))
+		return NULL;
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(m, c));
+	EXPECT_EQ(-1, first_difference(self->d.data, self->mem,
+				       STEP - SLOW_BYTES)) {
+		TH_LOG("nothing has been copied yet");
+	}
+	return c;
+}
+
+/* The page is there: the kernel goes on with what it was copying. */
+static void give_page(struct __test_metadata *_metadata,
+		      struct _test_data_late *self, struct call *c)
+{
+	ASSERT_EQ(1, server_release_match(self->d.m.ctl, &self->slow_read));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	close(c->arg.fd);
+}
+
+TEST_F(late, rest_of_a_reply_reaches_the_memory_of_a_living_reader)
+{
+	struct direct *d = &self->d;
+	struct call *c;
+
+	start_reader(_metadata, self, variant);
+	c = reply_in_two(_metadata, self);
+	ASSERT_NE(NULL, c);
+	give_page(_metadata, self, c);
+	EXPECT_EQ(REPLY_BYTES, c->ret);
+	ASSERT_LE(variant->nr, server_release(d->m.ctl, 0));
+	EXPECT_EQ(0, mnt_run(&d->m, &call_waitpid, (struct call_arg){
+		.fd = self->pid }));
+	EXPECT_EQ(-1, first_difference(d->data, self->mem, BYTES));
+}
+
+TEST_F(late, rest_of_a_reply_does_not_reach_the_memory_of_a_killed_reader)
+{
+	struct call *c;
+
+	start_reader(_metadata, self, variant);
+	c = reply_in_two(_metadata, self);
+	ASSERT_NE(NULL, c);
+	kill_reader(_metadata, self);
+	give_page(_metadata, self, c);
+	EXPECT_EQ(-1, c->ret);
+	EXPECT_EQ(ENOENT, c->err);
+	check_late(_metadata, self, variant->nr);
+	check_memory(_metadata, self);
+}
+
+TEST_HARNESS_MAIN
