@@ -9,6 +9,10 @@
  * In a broken one the bytes of a file that nobody reads appear there, at any time.
  * Linux 6.12 has the reader stay until the server replies.
  *
+ * Servers expect ENOENT from replies alone: some end when reading the next request
+ * fails so.  There, a request whose reader was killed is passed over, or read(2) ends
+ * as after a signal.
+ *
  * Promise: direct-late
  */
 
@@ -23,8 +27,14 @@
 /* What the memory holds when its reader is gone; seeds 1 and 2 are files'. */
 #define NEW_SEED	5
 
+/* FUSE_NOTIFY_RESEND, which is newer than many <linux/fuse.h> */
+#define NOTIFY_RESEND	7
+
 #define SLOW_BYTES	4096
 #define REPLY_BYTES	((long)sizeof(struct fuse_out_header) + STEP)
+
+/* Room for any request, without which the kernel hands out none */
+#define TAKE_BYTES	(2 * STEP)
 
 /*
  *   reader: pread ---> READs of "file" ---> server holds them
@@ -297,6 +307,121 @@ TEST_F(late, rest_of_a_reply_does_not_reach_the_memory_of_a_killed_reader)
 	EXPECT_EQ(-1, c->ret);
 	EXPECT_EQ(ENOENT, c->err);
 	check_late(_metadata, self, variant->nr);
+	check_memory(_metadata, self);
+}
+
+/* A request: its header into @buf, its arguments into @to; and room for more. */
+static long do_take(const struct call_arg *arg)
+{
+	struct iovec iov[3] = {
+		{ .iov_base = arg->buf, .iov_len = sizeof(struct fuse_in_header) },
+		{ .iov_base = arg->to, .iov_len = SLOW_BYTES },
+		{ .iov_base = (char *)arg->buf + sizeof(struct fuse_in_header),
+		  .iov_len = TAKE_BYTES },
+	};
+
+	return readv(arg->fd, iov, 3);
+}
+
+static const struct call_op call_take = { "readv", SYS_readv, do_take };
+
+/*
+ * The first READ is being read from /dev/fuse, by the test, and the kernel waits for
+ * the page that the arguments go to.  The server has the others.
+ */
+static struct call *take_in_two(struct __test_metadata *_metadata,
+				struct _test_data_late *self, int nr)
+{
+	struct mnt *m = &self->d.m;
+	int fd = mnt_open(m, "file", O_RDONLY), dev = mnt_dev(m);
+	char *buf = calloc(2, TAKE_BYTES);
+	struct call *c;
+
+	EXPECT_TRUE(fd >= 0 && dev >= 0 && buf);
+	if (fd < 0 || dev < 0 || !buf || hold_req(m, FUSE_READ) ||
+	    server_freeze(m))
+		return NULL;
+	fork_reader(_metadata, self, fd);
+	EXPECT_TRUE(child_await_blocked(self->pid, &call_pread));
+	c = mnt_call(m, &call_take, (struct call_arg){
+		.fd = dev, .buf = buf, .to = self->slow });
+	if (!c || call_wait_blocked(c) != CALL_BLOCKED || server_thaw(m) ||
+	    !reqlog_wait(m->log, &self->slow_read, REQ_ARRIVED, 1) ||
+	    !reqlog_wait(m->log, &self->file_read, REQ_ARRIVED, nr - 1))
+		return NULL;
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(m, c));
+	EXPECT_EQ(nr - 1, reqlog_count(m->log, &self->file_read, REQ_ARRIVED));
+	return c;
+}
+
+TEST_F(late, request_that_is_being_read_is_for_a_living_reader)
+{
+	struct direct *d = &self->d;
+	const struct fuse_in_header *in;
+	struct fuse_out_header out = { .len = REPLY_BYTES };
+	struct iovec iov[2] = {
+		{ .iov_base = &out, .iov_len = sizeof(out) },
+		{ .iov_base = d->data, .iov_len = STEP },
+	};
+	struct call *c = take_in_two(_metadata, self, variant->nr);
+	int dev = mnt_dev(&d->m);
+
+	ASSERT_NE(NULL, c);
+	ASSERT_LE(0, dev);
+	give_page(_metadata, self, c);
+	in = c->arg.buf;
+	ASSERT_EQ(sizeof(*in) + sizeof(struct fuse_read_in), (size_t)c->ret);
+	EXPECT_EQ(FUSE_READ, (int)in->opcode);
+	out.unique = in->unique;
+	EXPECT_EQ(REPLY_BYTES, writev(dev, iov, 2));
+	ASSERT_LE(variant->nr - 1, server_release(d->m.ctl, 0));
+	EXPECT_EQ(0, mnt_run(&d->m, &call_waitpid, (struct call_arg){
+		.fd = self->pid }));
+	EXPECT_EQ(-1, first_difference(d->data, self->mem, BYTES));
+}
+
+TEST_F(late, request_of_a_killed_reader_that_is_being_read_is_dropped)
+{
+	struct call *c = take_in_two(_metadata, self, variant->nr);
+
+	ASSERT_NE(NULL, c);
+	kill_reader(_metadata, self);
+	give_page(_metadata, self, c);
+	EXPECT_EQ(-1, c->ret);
+	EXPECT_EQ(EINTR, c->err) {
+		TH_LOG("reading a request: %s", strerror(c->err));
+	}
+	check_late(_metadata, self, variant->nr - 1);
+	check_memory(_metadata, self);
+}
+
+/* Such requests are passed over when a server asks for all that it has, again. */
+TEST_F(late, request_of_a_killed_reader_is_not_sent_again)
+{
+	const struct fuse_out_header resend = {
+		.len = sizeof(resend), .error = NOTIFY_RESEND };
+	char *buf = calloc(2, TAKE_BYTES);
+	const struct fuse_in_header *in = (void *)buf;
+	struct mnt *m = &self->d.m;
+	int dev = mnt_dev(m);
+	long got;
+
+	ASSERT_TRUE(dev >= 0 && buf);
+	start_reader(_metadata, self, variant);
+	kill_reader(_metadata, self);
+	/* The server has read all that the kill sent. */
+	ASSERT_EQ(0, fence(m));
+	ASSERT_EQ(0, server_freeze(m));
+	ASSERT_EQ((long)sizeof(resend), write(dev, &resend, sizeof(resend)));
+	got = mnt_run(m, &call_take, (struct call_arg){
+		.fd = dev, .buf = buf, .to = buf + TAKE_BYTES });
+	EXPECT_LT(0, got) {
+		TH_LOG("reading a request: %s", strerror(errno));
+	}
+	EXPECT_EQ(FUSE_RELEASE, (int)in->opcode);
+	ASSERT_EQ(0, server_thaw(m));
+	check_refused(_metadata, self, variant->nr);
 	check_memory(_metadata, self);
 }
 
