@@ -194,6 +194,16 @@ TEST_F(stale_pin, splice_takes_what_the_server_has)
 	check_file(_metadata, self);
 }
 
+/* It is mapped again while it is pinned, and nobody but the mapping looks. */
+TEST_F(stale_pin, page_used_while_pinned_is_dropped_all_the_same)
+{
+	invalidate(_metadata, self);
+	EXPECT_EQ(-1, first_difference(self->old, self->map, PAGE));
+	end_write(_metadata, self);
+	EXPECT_EQ(-1, first_difference(self->data, self->map, PAGE));
+	check_file(_metadata, self);
+}
+
 /* What is stored to the page while it is pinned does not take the rest of it along. */
 TEST_F(stale_pin, write_to_pinned_page_sends_nothing_stale)
 {
