@@ -4,9 +4,14 @@
  * where the server asked for it, and ends where the first byte is missing. On a
  * broken kernel they go one by one, or the caller is told of bytes behind a gap.
  *
+ * A reply changes i_size at any time, whatever lock of the inode is held. Whether a
+ * write extends the file is decided once, where the lock is chosen: a parallel writer
+ * never truncates, though the file may be shorter by the time that it fails.
+ *
  * Promise: direct-at-once
  */
 
+#include <linux/fcntl.h>
 #include <linux/pagemap.h>
 
 #include "fixture.h"
@@ -18,27 +23,31 @@
 struct at_once_case {
 	const char *name;
 	struct fuse_wb_options options;
+	u32 open_flags;
 	unsigned int at_once;
 };
 
 static const struct at_once_case at_once_cases[] = {
-	{ "asked_for", { .flags = FUSE_ASYNC_DIO, .max_pages = 2 }, STEPS },
-	{ "not_asked_for", { .max_pages = 2 }, 1 },
+	{ "asked_for", { .flags = FUSE_ASYNC_DIO, .max_pages = 2 },
+	  FOPEN_PARALLEL_DIRECT_WRITES, STEPS },
+	{ "not_asked_for", { .max_pages = 2 }, FOPEN_PARALLEL_DIRECT_WRITES, 1 },
+	{ "asked_for_o_direct", { .flags = FUSE_ASYNC_DIO, .max_pages = 2 }, 0, 1 },
 	{ "max_background",
-	  { .flags = FUSE_ASYNC_DIO, .max_pages = 2, .max_background = 3 }, 3 },
+	  { .flags = FUSE_ASYNC_DIO, .max_pages = 2, .max_background = 3 },
+	  FOPEN_PARALLEL_DIRECT_WRITES, 3 },
 };
 
 KUNIT_ARRAY_PARAM_DESC(at_once, at_once_cases, name);
 
 /* Start a read of the whole file, with its READs held. */
 static struct fuse_wb_call *start_read(struct kunit *test,
-				       const struct fuse_wb_options *options)
+				       const struct at_once_case *at_once)
 {
-	struct fuse_wb *wb = fuse_wb_init(test, options);
+	struct fuse_wb *wb = fuse_wb_init(test, &at_once->options);
 	struct file *file;
 
 	wb->server->attr[FUSE_WB_FILE].size = STEPS * STEP;
-	wb->server->open_flags = FOPEN_DIRECT_IO;
+	wb->server->open_flags = FOPEN_DIRECT_IO | at_once->open_flags;
 	file = fuse_wb_open(wb, "file");
 	fuse_wb_map(wb, NULL, STEPS * STEP);
 	fuse_wb_hold(wb->server, FUSE_READ);
@@ -60,7 +69,7 @@ static bool is_asleep(const struct fuse_wb_call *call)
 static void requests_of_a_read_are_under_way_together(struct kunit *test)
 {
 	const struct at_once_case *at_once = test->param_value;
-	struct fuse_wb_call *call = start_read(test, &at_once->options);
+	struct fuse_wb_call *call = start_read(test, at_once);
 	struct fuse_wb *wb = call->wb;
 	unsigned int i;
 
@@ -98,7 +107,7 @@ static long answer_all(struct fuse_wb_call *call, unsigned int step, u32 size,
 
 static void short_answer_ends_the_read_there(struct kunit *test)
 {
-	struct fuse_wb_call *call = start_read(test, &at_once_cases[0].options);
+	struct fuse_wb_call *call = start_read(test, &at_once_cases[0]);
 
 	KUNIT_EXPECT_EQ(test, answer_all(call, 3, PAGE_SIZE, 0),
 			3 * STEP + PAGE_SIZE);
@@ -106,16 +115,65 @@ static void short_answer_ends_the_read_there(struct kunit *test)
 
 static void error_ends_the_read_there(struct kunit *test)
 {
-	struct fuse_wb_call *call = start_read(test, &at_once_cases[0].options);
+	struct fuse_wb_call *call = start_read(test, &at_once_cases[0]);
 
 	KUNIT_EXPECT_EQ(test, answer_all(call, 3, 0, -ENOSPC), 3 * STEP);
 }
 
 static void error_of_the_first_request_is_returned(struct kunit *test)
 {
-	struct fuse_wb_call *call = start_read(test, &at_once_cases[0].options);
+	struct fuse_wb_call *call = start_read(test, &at_once_cases[0]);
 
 	KUNIT_EXPECT_EQ(test, answer_all(call, 0, 0, -ENOSPC), -ENOSPC);
+}
+
+/*
+ * Start a write of plain O_DIRECT inside the file, beside others, and have the server
+ * say that the file is empty while the WRITE is held.
+ */
+static struct fuse_wb_call *shrink_under_write(struct kunit *test)
+{
+	const struct fuse_wb_options options = { .flags = FUSE_ASYNC_DIO };
+	struct fuse_wb *wb = fuse_wb_init(test, &options);
+	struct fuse_wb_call *call;
+	struct file *file;
+	struct kstat stat;
+
+	wb->server->attr[FUSE_WB_FILE].size = STEP;
+	wb->server->open_flags = FOPEN_PARALLEL_DIRECT_WRITES;
+	file = fuse_wb_open_flags(wb, "file", O_DIRECT);
+	fuse_wb_hold(wb->server, FUSE_WRITE);
+	call = fuse_wb_start(wb, fuse_wb_do_write, file, 0, STEP);
+	fuse_wb_await_blocked(call, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
+						  FUSE_WRITE));
+
+	wb->server->attr[FUSE_WB_FILE].size = 0;
+	KUNIT_ASSERT_EQ(test, vfs_getattr(&file->f_path, &stat, STATX_SIZE,
+					  AT_STATX_FORCE_SYNC), 0);
+	KUNIT_ASSERT_EQ(test, i_size_read(file_inode(file)), 0);
+	return call;
+}
+
+static void parallel_write_that_fails_does_not_truncate(struct kunit *test)
+{
+	struct fuse_wb_call *call = shrink_under_write(test);
+	struct fuse_wb_server *server = call->wb->server;
+
+	fuse_wb_answer(server, fuse_wb_take(server, FUSE_WRITE), -ENOSPC);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), -ENOSPC);
+	KUNIT_EXPECT_EQ(test, fuse_wb_count(server, FUSE_WB_ARRIVED,
+					    FUSE_SETATTR), 0);
+	KUNIT_EXPECT_EQ(test, i_size_read(file_inode(call->data)), 0);
+}
+
+static void parallel_write_covers_what_it_wrote(struct kunit *test)
+{
+	struct fuse_wb_call *call = shrink_under_write(test);
+	struct fuse_wb_server *server = call->wb->server;
+
+	fuse_wb_answer(server, fuse_wb_take(server, FUSE_WRITE), 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), STEP);
+	KUNIT_EXPECT_EQ(test, i_size_read(file_inode(call->data)), STEP);
 }
 
 static struct kunit_case direct_cases[] = {
@@ -124,6 +182,8 @@ static struct kunit_case direct_cases[] = {
 	KUNIT_CASE(short_answer_ends_the_read_there),
 	KUNIT_CASE(error_ends_the_read_there),
 	KUNIT_CASE(error_of_the_first_request_is_returned),
+	KUNIT_CASE(parallel_write_that_fails_does_not_truncate),
+	KUNIT_CASE(parallel_write_covers_what_it_wrote),
 	{}
 };
 

@@ -122,17 +122,19 @@ static struct file **find_file(struct fuse_wb *wb, struct file *file)
 }
 
 /**
- * fuse_wb_open - open a file for reading and writing
+ * fuse_wb_open_flags - open a file for reading and writing
  * @wb: the fixture
  * @name: "file" or "other"
+ * @flags: of open(2), as O_DIRECT
  *
  * Return: the file, which is closed with the fixture if not before.
  */
-struct file *fuse_wb_open(struct fuse_wb *wb, const char *name)
+struct file *fuse_wb_open_flags(struct fuse_wb *wb, const char *name, int flags)
 {
 	struct file **entry = find_file(wb, NULL), *file;
 
-	file = (struct file *)fuse_wb_run(wb, fuse_wb_do_open, (void *)name, 0, 0);
+	file = (struct file *)fuse_wb_run(wb, fuse_wb_do_open, (void *)name,
+					  flags, 0);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(wb->test, file);
 	*entry = file;
 

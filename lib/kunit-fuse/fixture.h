@@ -105,7 +105,13 @@ struct fuse_wb_reclaim {
 struct fuse_wb *fuse_wb_init(struct kunit *test,
 			     const struct fuse_wb_options *options);
 int fuse_wb_init_writeback_cache(struct kunit *test);
-struct file *fuse_wb_open(struct fuse_wb *wb, const char *name);
+struct file *fuse_wb_open_flags(struct fuse_wb *wb, const char *name, int flags);
+
+static inline struct file *fuse_wb_open(struct fuse_wb *wb, const char *name)
+{
+	return fuse_wb_open_flags(wb, name, 0);
+}
+
 int fuse_wb_close(struct fuse_wb *wb, struct file *file);
 void fuse_wb_write(struct fuse_wb *wb, struct file *file, loff_t pos,
 		   size_t len);
