@@ -154,6 +154,7 @@ static struct fuse_wb_call *shrink_under_write(struct kunit *test)
 	return call;
 }
 
+/* Promise: direct-shrunk */
 static void parallel_write_that_fails_does_not_truncate(struct kunit *test)
 {
 	struct fuse_wb_call *call = shrink_under_write(test);
@@ -166,6 +167,7 @@ static void parallel_write_that_fails_does_not_truncate(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, i_size_read(file_inode(call->data)), 0);
 }
 
+/* Promise: direct-shrunk */
 static void parallel_write_covers_what_it_wrote(struct kunit *test)
 {
 	struct fuse_wb_call *call = shrink_under_write(test);
