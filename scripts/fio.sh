@@ -95,7 +95,10 @@ make_initrd()
 	copy_program "$(command -v fio)" "$root" &&
 	cp "$INSTALLED/fuse_wb/serve" "$root/fio/" || return
 	# With filesize= in the job, fio would take the rest of the file for each job's own.
-	printf '%s\n' '#!/bin/sh' 'truncate -s 24M file && exec fio --output=/tmp/out "$1"' >"$root/fio/run"
+	cat >"$root/fio/run" <<-'RUN'
+		#!/bin/sh
+		truncate -s 24M file && exec fio --output=/tmp/out "$1"
+	RUN
 	chmod +x "$root/fio/run"
 	for engine in libaio io_uring; do
 		sed "s/@ENGINE@/$engine/" "$TOP/scripts/fio/verify.fio" >"$root/fio/$engine-mapped.fio"

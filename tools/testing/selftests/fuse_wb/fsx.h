@@ -51,7 +51,8 @@ enum fsx_op {
 
 #define FSX_ALL		((1U << FSX_OPS) - 1)
 #define FSX_SIZES	(~0U << FSX_APPEND)
-#define FSX_MAP		(1U << FSX_MAP_READ | 1U << FSX_MAP_WRITE)
+/* FSX_MAP_READ and the one behind it, FSX_MAP_WRITE */
+#define FSX_MAP		(3U << FSX_MAP_READ)
 
 /**
  * struct fsx - one process's part in a run

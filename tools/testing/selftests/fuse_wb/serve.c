@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../kselftest.h"
 #include "mnt.h"
 #include "server.h"
 
@@ -38,7 +39,7 @@ static bool take_number(struct server_opts *opts, const char *arg)
 	size_t i, len;
 	char *end;
 
-	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(numbers); i++) {
 		len = strlen(numbers[i].name);
 		if (strncmp(arg, numbers[i].name, len))
 			continue;
