@@ -152,9 +152,14 @@ check 11 "no more instructions a page than scripts/bench/figures allows" \
 	"$TOP/scripts/bench.sh" guard
 end_beside 10 "$regress_run"
 # Most tests of direct I/O fail on base, and each waits for its deadline to do so.
+NOT_ON_BASE="!aio_test !aio_attr_test !background_test !beside_test !direct_test"
+NOT_ON_BASE+=" !iomode_test !late_test !mixed_test !otrunc_killed_test"
+NOT_ON_BASE+=" !passthrough_parallel_test !pin_test !pin_stale_test !privs_test !room_test"
+NOT_ON_BASE+=" !shared_lock_test !signal_test !splice_direct_test !starve_test"
+NOT_ON_BASE+=" !submit_test !uring_test"
 begin_beside 12 "kselftests, x86_64, base: exactly the listed ones fail" \
 	kselftest.sh ARCH=x86_64 KERNEL=base EXPECT=base \
-	TESTS="!aio_test !direct_test !iomode_test !mixed_test !signal_test !uring_test"
+	TESTS="$NOT_ON_BASE"
 base_run=$child
 check 13 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
 check 14 "kselftests fail on a kernel whose fsync does not wait" env ARCH=x86_64 \
