@@ -10,7 +10,9 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/fuse.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "bench.h"
@@ -128,22 +130,35 @@ static void run_aio_writes(struct job *job)
 	run_aio(job, do_aio_writes);
 }
 
-/* Every so many blocks one is this writer's. */
+/* Who is ready says so in one pipe, and waits for the end of the other. */
+static int ready[2], begin[2];
+
+/*
+ * Every so many blocks one is this writer's. The buffer is a copy of the parent's by
+ * then: to pin a page that two processes share copies it, which is four times the work
+ * of sending it.
+ */
 static void write_share(struct job *job, int fd)
 {
 	size_t off, block = job->set->block;
+	char c = 0;
 
+	memset(job->buf, 1 + job->writer, block);
+	close(begin[1]);
+	if (write(ready[1], &c, 1) != 1 || read(begin[0], &c, 1))
+		die("waiting for the others");
 	for (off = job->writer * block; off < job->set->size;
 	     off += job->set->at_once * block)
 		write_block(job, fd, off);
 }
 
-static void do_writers(struct job *job, int fd)
+static void do_writers(struct job *job, int fd, bool measured)
 {
 	unsigned int i, writers = job->set->at_once;
 	pid_t *pids = calloc(writers, sizeof(*pids));
+	char c;
 
-	if (!pids)
+	if (!pids || pipe(ready) || pipe(begin))
 		die("memory");
 	for (i = 0; i < writers; i++) {
 		struct job share = *job;
@@ -152,13 +167,30 @@ static void do_writers(struct job *job, int fd)
 		pids[i] = start_process(&share, write_share, fd);
 	}
 	for (i = 0; i < writers; i++)
+		if (read(ready[0], &c, 1) != 1)
+			die("waiting for the writers");
+	if (measured)
+		mark(MARK_BEGIN);
+	close(begin[1]);
+	for (i = 0; i < writers; i++)
 		finish_process(pids[i]);
+	if (measured) {
+		mark(MARK_SYNC);
+		mark(MARK_END);
+	}
+	close(begin[0]);
+	close(ready[0]);
+	close(ready[1]);
 	free(pids);
 }
 
 static void run_writers(struct job *job)
 {
-	measure(job, do_writers);
+	int fd = open_direct(job);
+
+	do_writers(job, fd, false);
+	do_writers(job, fd, true);
+	close(fd);
 }
 
 const struct workload direct_workloads[] = {
