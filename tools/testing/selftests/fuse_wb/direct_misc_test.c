@@ -145,6 +145,8 @@ TEST_F(wrote, write_inside_the_file_ends_at_rlimit_fsize)
 	EXPECT_EQ(0, count_req(&d->m, FUSE_WRITE, REQ_ARRIVED));
 	ASSERT_EQ(STEP, write_at(self, variant->write, BYTES - 5000 - STEP,
 				 STEP + 5000));
+	/* The log has a reply a moment after the kernel has it */
+	ASSERT_EQ(0, fence(&d->m));
 	EXPECT_EQ(STEP, reqlog_bytes(d->m.log, &(struct req_match){
 		.opcode = FUSE_WRITE }, REQ_REPLIED));
 	EXPECT_EQ(BYTES, server_size(d->m.ctl, "file"));
