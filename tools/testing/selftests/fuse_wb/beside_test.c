@@ -379,17 +379,11 @@ FIXTURE_VARIANT_ADD(beside_passthrough, fopen_direct_io)
 
 FIXTURE_SETUP(beside_passthrough)
 {
-	int backing;
-
 	setup_file(_metadata, &self->b, variant->open_flags, false, variant);
 	if (!self->b.data)
 		return;
-	backing = memfd_create("backing", MFD_CLOEXEC);
-	ASSERT_LE(0, backing);
-	self->id = mnt_backing_open(&self->b.m, backing);
-	ASSERT_LT(0, self->id) {
-		TH_LOG("registering a backing file: %s", strerror(errno));
-	}
+	self->id = mnt_backing_memfd(&self->b.m);
+	ASSERT_LT(0, self->id);
 }
 
 FIXTURE_TEARDOWN(beside_passthrough)

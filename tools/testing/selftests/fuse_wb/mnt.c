@@ -370,6 +370,16 @@ int mnt_backing_open(struct mnt *m, int fd)
 	return id;
 }
 
+int mnt_backing_memfd(struct mnt *m)
+{
+	int id, fd = memfd_create("backing", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return failed("memory for a backing file");
+	id = mnt_backing_open(m, fd);
+	return id > 0 ? id : failed("registering a backing file");
+}
+
 int close_copy(struct mnt *m, int fd)
 {
 	struct call *c = mnt_call_close(m, fd);

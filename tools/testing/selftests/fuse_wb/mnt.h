@@ -147,6 +147,9 @@ int mnt_dev(struct mnt *m);
  */
 int mnt_backing_open(struct mnt *m, int fd);
 
+/* The same for an empty file in memory, which stays until the test ends. */
+int mnt_backing_memfd(struct mnt *m);
+
 /* The same, and wait for it.  Return: what close(2) did. */
 int close_copy(struct mnt *m, int fd);
 

@@ -259,17 +259,12 @@ FIXTURE_VARIANT_ADD(trunc_refused, fopen_direct_io)
 FIXTURE_SETUP(trunc_refused)
 {
 	const struct server_opts opts = server_opts(false, false);
-	int backing;
 
 	if (!mnt_setup(_metadata, &self->t.m, &opts, variant))
 		return;
 	setup_file(_metadata, &self->t, variant->open_flags);
-	backing = memfd_create("backing", MFD_CLOEXEC);
-	ASSERT_LE(0, backing);
-	self->id = mnt_backing_open(&self->t.m, backing);
-	ASSERT_LT(0, self->id) {
-		TH_LOG("registering a backing file: %s", strerror(errno));
-	}
+	self->id = mnt_backing_memfd(&self->t.m);
+	ASSERT_LT(0, self->id);
 }
 
 FIXTURE_TEARDOWN(trunc_refused)
