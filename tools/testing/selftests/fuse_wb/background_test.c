@@ -22,6 +22,9 @@
 #define BYTES	(256 * PAGE)
 #define STEP	(BYTES / (FILES + 1))
 
+/* What a request takes */
+#define REQUEST	(16 * PAGE)
+
 FIXTURE(background)
 {
 	struct mnt m;
@@ -39,6 +42,7 @@ FIXTURE_SETUP(background)
 		.writeback_cache = true,
 		.async_dio = true,
 		.max_background = 1,
+		.max_write = REQUEST,
 		.congestion = 1,
 	};
 	char name[16];
@@ -49,7 +53,7 @@ FIXTURE_SETUP(background)
 	snprintf(self->path, sizeof(self->path),
 		 "/sys/fs/fuse/connections/%u/max_background", self->m.minor);
 	self->data = malloc(BYTES);
-	self->seen = aligned_alloc(PAGE, FILES * PAGE);
+	self->seen = aligned_alloc(PAGE, FILES * REQUEST);
 	ASSERT_TRUE(self->data && self->seen);
 	fill_pattern(self->data, BYTES, 1);
 	for (i = 0; i < FILES; i++) {
@@ -152,6 +156,47 @@ TEST_F(background, raised_limit_lets_all_aio_readers_go_on)
 	EXPECT_NE(0, await_req(&self->m, FUSE_READ, REQ_ARRIVED, FILES));
 	EXPECT_EQ(0, count_req(&self->m, FUSE_READ, REQ_REPLIED));
 	end_readers(_metadata, self);
+}
+
+/* One call with as many requests as places then, opened like this. */
+static void check_call(struct __test_metadata *_metadata,
+		       struct _test_data_background *self, __u32 open_flags,
+		       int flags)
+{
+	struct call *c;
+	int fd;
+
+	ASSERT_EQ(0, server_open_flags(self->m.ctl, open_flags));
+	fd = mnt_open(&self->m, "file-0", O_RDONLY | flags);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_READ));
+	c = mnt_call(&self->m, &call_pread, (struct call_arg){
+		.fd = fd, .buf = self->seen, .len = FILES * REQUEST });
+	ASSERT_NE(NULL, c);
+	ASSERT_NE(0, await_req(&self->m, FUSE_READ, REQ_ARRIVED, 1));
+	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
+	ASSERT_EQ(1, count_req(&self->m, FUSE_READ, REQ_ARRIVED));
+	set_limit(_metadata, self, "100");
+	EXPECT_NE(0, await_req(&self->m, FUSE_READ, REQ_ARRIVED, FILES)) {
+		TH_LOG("it waits for a reply although there is room");
+	}
+	EXPECT_EQ(0, count_req(&self->m, FUSE_READ, REQ_REPLIED));
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(FILES * REQUEST, c->ret);
+	EXPECT_EQ(-1, first_difference(self->data, self->seen,
+				       FILES * REQUEST));
+}
+
+TEST_F(background, raised_limit_lets_one_direct_read_go_on)
+{
+	check_call(_metadata, self, 0, O_DIRECT);
+}
+
+TEST_F(background, raised_limit_lets_one_read_of_a_direct_io_file_go_on)
+{
+	check_call(_metadata, self, FOPEN_DIRECT_IO |
+		   FOPEN_PARALLEL_DIRECT_WRITES, 0);
 }
 
 TEST_F(background, raised_limit_sends_what_is_queued)

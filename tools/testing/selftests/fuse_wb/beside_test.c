@@ -231,6 +231,38 @@ TEST_F(beside, truncation_goes_beside_aio_writes)
 	check_server(_metadata, self, DEPTH * PAGE);
 }
 
+/* The server has carried them out before, and its replies are late. */
+TEST_F(beside, replies_behind_a_truncation_do_not_undo_it)
+{
+	struct {
+		struct fuse_out_header head;
+		struct fuse_write_out write;
+	} reply = { .head.len = sizeof(reply), .write.size = PAGE };
+	int i, seq, fd;
+
+	start_writes(_metadata, self);
+	EXPECT_EQ(0, mnt_run(&self->m, &call_ftruncate, (struct call_arg){
+		.fd = self->fd, .len = 0 }));
+	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
+	for (i = 0; i < DEPTH; i++) {
+		seq = find_req(&self->m, FUSE_WRITE, REQ_ARRIVED, i + 1);
+		ASSERT_NE(0, seq);
+		reply.head.unique = self->m.log->ev[seq - 1].req.unique;
+		ASSERT_EQ(0, server_raw(self->m.ctl, &reply, sizeof(reply)));
+	}
+	for (i = 0; i < DEPTH; i++)
+		EXPECT_EQ(PAGE, aio_wait(&self->aio[i]));
+	fd = mnt_open(&self->m, "file", O_WRONLY | O_APPEND);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(PAGE, mnt_run(&self->m, &call_pwrite, (struct call_arg){
+		.fd = fd, .buf = self->data, .len = PAGE }));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
+		.fd = fd }));
+	EXPECT_EQ(PAGE, server_size(self->m.ctl, "file")) {
+		TH_LOG("a late reply made the file grow again");
+	}
+}
+
 TEST_F(beside, aio_writes_that_fail_after_a_truncation_leave_it)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };

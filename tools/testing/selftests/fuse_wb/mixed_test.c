@@ -221,6 +221,52 @@ TEST_F(mixed, mmap_of_direct_io_file_shows_what_the_server_has)
 				       self->map, BYTES));
 }
 
+/*
+ * READ has the page locked, and its reply is older than the mapping, which does not
+ * wait for it.
+ */
+TEST_F(mixed, mapping_does_not_show_an_older_reply)
+{
+	struct {
+		struct fuse_out_header head;
+		char page[PAGE];
+	} reply = { .head.len = sizeof(reply) };
+	bool fresh = variant->open_flags & FOPEN_DIRECT_IO;
+	int before = count_req(&self->m, FUSE_READ, REQ_ARRIVED);
+	struct call *c;
+	int fd, seq;
+	char *map;
+
+	/* Without FOPEN_KEEP_CACHE this drops what has been populated. */
+	ASSERT_EQ(0, munmap(self->map, BYTES));
+	ASSERT_EQ(0, fsync(self->fd));
+	ASSERT_EQ(0, server_open_flags(self->m.ctl, 0));
+	fd = mnt_open(&self->m, "file", O_RDONLY);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_READ));
+	c = mnt_call(&self->m, &call_pread, (struct call_arg){
+		.fd = fd, .buf = reply.page, .len = PAGE });
+	ASSERT_NE(NULL, c);
+	seq = await_req(&self->m, FUSE_READ, REQ_ARRIVED, before + 1);
+	ASSERT_NE(0, seq);
+	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
+
+	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->buf, BYTES));
+	ASSERT_EQ(0, mnt_run(&self->m, &call_mmap, (struct call_arg){
+		.fd = self->fd, .len = BYTES, .flags = MAP_SHARED })) {
+		TH_LOG("mmap waits for the reply to READ");
+	}
+	map = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	memcpy(reply.page, self->data, PAGE);
+	reply.head.unique = self->m.log->ev[seq - 1].req.unique;
+	ASSERT_EQ(0, server_raw(self->m.ctl, &reply, sizeof(reply)));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	ASSERT_LE(0, server_release(self->m.ctl, 0));
+	EXPECT_EQ(-1, first_difference(fresh ? self->buf : self->data, map,
+				       PAGE));
+}
+
 /* A mapping that is the buffer of I/O on its own file, on pages @to and @from. */
 static void check_own_buffer(struct __test_metadata *_metadata,
 			     struct _test_data_mixed *self, int fd)

@@ -5,8 +5,8 @@
  * A direct write whose buffer is a shared mapping pins the pages of the mapped file,
  * and changes nothing in them.  The server may invalidate the file meanwhile, or a
  * direct write go past the page cache: the page stays, see pin_test.c, but it is
- * stale.  A sound kernel remembers that, and whoever uses the page cache when the page
- * is not pinned any more gets what the server has.
+ * stale.  A sound kernel reads it again before anybody uses it, whether it is pinned by
+ * then or not: anybody who may read a file can pin its pages for as long as he likes.
  *
  * Promise: direct-pinned
  */
@@ -37,14 +37,23 @@ FIXTURE(stale_pin)
 	struct call *write;
 };
 
+/* @pinned: the page is used while it is pinned, and not afterwards */
 FIXTURE_VARIANT(stale_pin)
 {
 	bool writeback_cache;
+	bool pinned;
 };
 
 FIXTURE_VARIANT_ADD(stale_pin, through) { };
 
+FIXTURE_VARIANT_ADD(stale_pin, through_pinned) { .pinned = true };
+
 FIXTURE_VARIANT_ADD(stale_pin, writeback) { .writeback_cache = true };
+
+FIXTURE_VARIANT_ADD(stale_pin, writeback_pinned)
+{
+	.writeback_cache = true, .pinned = true,
+};
 
 FIXTURE_SETUP(stale_pin)
 {
@@ -83,6 +92,7 @@ FIXTURE_SETUP(stale_pin)
 		.fd = self->target, .buf = self->map, .len = PAGE });
 	ASSERT_NE(NULL, self->write);
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, before + 1));
+	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
 }
 
 FIXTURE_TEARDOWN(stale_pin)
@@ -96,21 +106,6 @@ static bool has(struct _test_data_stale_pin *self, int page, const char *data)
 	       first_difference(data + page * PAGE, self->seen, PAGE) < 0;
 }
 
-/* The server has other bytes, says so, and the first page is still there. */
-static void invalidate(struct __test_metadata *_metadata,
-		       struct _test_data_stale_pin *self)
-{
-	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->data, BYTES));
-	ASSERT_EQ(0, server_inval(self->m.ctl, self->node, 0, 0));
-	EXPECT_TRUE(has(self, 0, self->old)) {
-		TH_LOG("the page is gone that is pinned");
-	}
-	/* The control: nobody needs this one. */
-	EXPECT_TRUE(has(self, 1, self->data)) {
-		TH_LOG("a page is still there that is not pinned");
-	}
-}
-
 static void end_write(struct __test_metadata *_metadata,
 		      struct _test_data_stale_pin *self)
 {
@@ -122,9 +117,23 @@ static void end_write(struct __test_metadata *_metadata,
 	EXPECT_EQ(-1, first_difference(self->old, self->seen, PAGE));
 }
 
-static void check_file(struct __test_metadata *_metadata,
-		       struct _test_data_stale_pin *self)
+/* The server has other bytes, and says so.  The page is to be used next. */
+static void invalidate(struct __test_metadata *_metadata,
+		       struct _test_data_stale_pin *self,
+		       const struct _fixture_variant_stale_pin *variant)
 {
+	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->data, BYTES));
+	ASSERT_EQ(0, server_inval(self->m.ctl, self->node, 0, 0));
+	if (!variant->pinned)
+		end_write(_metadata, self);
+}
+
+static void check_file(struct __test_metadata *_metadata,
+		       struct _test_data_stale_pin *self,
+		       const struct _fixture_variant_stale_pin *variant)
+{
+	if (variant->pinned)
+		end_write(_metadata, self);
 	EXPECT_EQ(-1, first_difference(self->data, self->map, BYTES)) {
 		TH_LOG("the mapping shows other bytes than the server has");
 	}
@@ -135,49 +144,44 @@ static void check_file(struct __test_metadata *_metadata,
 
 TEST_F(stale_pin, read_sees_what_the_server_has)
 {
-	invalidate(_metadata, self);
-	end_write(_metadata, self);
+	invalidate(_metadata, self, variant);
 	EXPECT_TRUE(has(self, 0, self->data));
-	check_file(_metadata, self);
+	check_file(_metadata, self, variant);
 }
 
 TEST_F(stale_pin, load_sees_what_the_server_has)
 {
-	invalidate(_metadata, self);
-	end_write(_metadata, self);
+	invalidate(_metadata, self, variant);
 	EXPECT_EQ(-1, first_difference(self->data, self->map, PAGE));
-	check_file(_metadata, self);
+	check_file(_metadata, self, variant);
 }
 
 TEST_F(stale_pin, new_mapping_sees_what_the_server_has)
 {
 	char *map;
 
-	invalidate(_metadata, self);
-	end_write(_metadata, self);
+	invalidate(_metadata, self, variant);
 	map = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_POPULATE, self->fd,
 		   0);
 	ASSERT_NE(MAP_FAILED, map);
 	EXPECT_EQ(-1, first_difference(self->data, map, PAGE));
-	check_file(_metadata, self);
+	check_file(_metadata, self, variant);
 }
 
 TEST_F(stale_pin, store_is_to_what_the_server_has)
 {
-	invalidate(_metadata, self);
-	end_write(_metadata, self);
+	invalidate(_metadata, self, variant);
 	self->map[100] = 'x';
 	self->data[100] = 'x';
-	check_file(_metadata, self);
+	check_file(_metadata, self, variant);
 }
 
 TEST_F(stale_pin, write_is_to_what_the_server_has)
 {
-	invalidate(_metadata, self);
-	end_write(_metadata, self);
+	invalidate(_metadata, self, variant);
 	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 100));
 	self->data[100] = 'x';
-	check_file(_metadata, self);
+	check_file(_metadata, self, variant);
 }
 
 TEST_F(stale_pin, splice_takes_what_the_server_has)
@@ -185,50 +189,24 @@ TEST_F(stale_pin, splice_takes_what_the_server_has)
 	loff_t off = 0;
 	int fds[2];
 
-	invalidate(_metadata, self);
-	end_write(_metadata, self);
+	invalidate(_metadata, self, variant);
 	ASSERT_EQ(0, pipe(fds));
 	ASSERT_EQ(PAGE, splice(self->fd, &off, fds[1], NULL, PAGE, 0));
 	ASSERT_EQ(PAGE, read(fds[0], self->seen, PAGE));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, PAGE));
-	check_file(_metadata, self);
+	check_file(_metadata, self, variant);
 }
 
-/* It is mapped again while it is pinned, and nobody but the mapping looks. */
-TEST_F(stale_pin, page_used_while_pinned_is_dropped_all_the_same)
-{
-	invalidate(_metadata, self);
-	EXPECT_EQ(-1, first_difference(self->old, self->map, PAGE));
-	end_write(_metadata, self);
-	EXPECT_EQ(-1, first_difference(self->data, self->map, PAGE));
-	check_file(_metadata, self);
-}
-
-/* What is stored to the page while it is pinned does not take the rest of it along. */
-TEST_F(stale_pin, write_to_pinned_page_sends_nothing_stale)
-{
-	invalidate(_metadata, self);
-	/* Of another file than the one that is held */
-	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
-	EXPECT_EQ(1, mnt_run(&self->m, &call_pwrite, (struct call_arg){
-		.fd = self->fd, .buf = "x", .len = 1, .off = 100 }));
-	end_write(_metadata, self);
-	self->data[100] = 'x';
-	check_file(_metadata, self);
-}
-
-TEST_F(stale_pin, direct_write_to_pinned_page_sends_nothing_stale)
+TEST_F(stale_pin, direct_write_sends_nothing_stale)
 {
 	int fd = mnt_open(&self->m, "file", O_RDWR | O_DIRECT);
 
 	ASSERT_LE(0, fd);
-	invalidate(_metadata, self);
-	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
+	invalidate(_metadata, self, variant);
 	EXPECT_EQ(1, mnt_run(&self->m, &call_pwrite, (struct call_arg){
 		.fd = fd, .buf = "x", .len = 1, .off = 100 }));
-	end_write(_metadata, self);
 	self->data[100] = 'x';
-	check_file(_metadata, self);
+	check_file(_metadata, self, variant);
 }
 
 /* The page has not been invalidated by the server, but overwritten. */
@@ -241,12 +219,11 @@ TEST_F(stale_pin, direct_write_is_seen)
 				       FOPEN_DIRECT_IO));
 	fd = mnt_open(&self->m, "file", O_RDWR);
 	ASSERT_LE(0, fd);
-	/* Of another file than the one that is held */
-	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
 	EXPECT_EQ(PAGE, mnt_run(&self->m, &call_pwrite, (struct call_arg){
 		.fd = fd, .buf = self->data, .len = PAGE }));
-	end_write(_metadata, self);
-	check_file(_metadata, self);
+	if (!variant->pinned)
+		end_write(_metadata, self);
+	check_file(_metadata, self, variant);
 }
 
 TEST_HARNESS_MAIN

@@ -10,6 +10,7 @@
  * Promise: direct-splice
  */
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -198,6 +199,41 @@ TEST_F(spliced, sendfile_asks_the_server)
 		.fd = d->fd, .off = 100, .len = BYTES, .to = &to }));
 	ASSERT_EQ(BYTES - 100, pread(to, d->buf, BYTES, 0));
 	EXPECT_EQ(-1, first_difference(d->data + 100, d->buf, BYTES - 100));
+}
+
+/* On Linux 6.12 it can be killed, as it waits for the page cache and not for READ. */
+static void check_kill(struct __test_metadata *_metadata,
+		       struct _test_data_spliced *self,
+		       const struct call_op *op)
+{
+	struct direct *d = &self->d;
+	int nr = count_req(&d->m, FUSE_READ, REQ_ARRIVED);
+	pid_t pid;
+
+	ASSERT_EQ(0, hold_req(&d->m, FUSE_READ));
+	pid = child_start(CLONE_FILES, op, (struct call_arg){
+		.fd = d->fd, .to = &self->in, .len = STEP });
+	ASSERT_LE(0, pid);
+	ASSERT_NE(0, await_req(&d->m, FUSE_READ, REQ_ARRIVED, nr + 1));
+	EXPECT_TRUE(child_stays_blocked(&d->m, pid, op));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_TRUE(child_was_killed(&d->m, pid)) {
+		TH_LOG("it waits for a reply that may never come");
+	}
+	ASSERT_LE(1, server_release(d->m.ctl, 0));
+	/* The file is as good as new. */
+	ASSERT_EQ(STEP, splice_from(self, 0, STEP));
+	check_pipe(_metadata, self, 0, STEP);
+}
+
+TEST_F(spliced, splice_can_be_killed)
+{
+	check_kill(_metadata, self, &call_splice);
+}
+
+TEST_F(spliced, sendfile_can_be_killed)
+{
+	check_kill(_metadata, self, &call_sendfile);
 }
 
 TEST_HARNESS_MAIN

@@ -186,6 +186,26 @@ TEST_F(submitted, extending_write_is_waited_for)
 	EXPECT_EQ(BYTES - STEP + 4096, st.st_size);
 }
 
+/* Two of them have more requests than there are places: the second has its own. */
+TEST_F(submitted, read_without_places_for_all_its_requests_is_waited_for)
+{
+	struct direct *d = &self->d;
+	struct call *c[2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		c[i] = direct_call(d, variant->many && !i ? &call_aio_pread :
+				   &call_aio_pread_submit, FUSE_READ, 0, BYTES);
+		ASSERT_NE(NULL, c[i]);
+		EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&d->m, c[i]));
+	}
+	ASSERT_LE(1, server_release(d->m.ctl, 0));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(CALL_RETURNED, call_wait_returned(c[i]));
+		EXPECT_EQ(BYTES, c[i]->ret);
+	}
+}
+
 /* Hold the WRITE of one request, for which nobody waits if the server takes many. */
 static struct call *hold_write(struct _test_data_submitted *self,
 			       const struct _fixture_variant_submitted *variant)
