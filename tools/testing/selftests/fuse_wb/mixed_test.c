@@ -221,11 +221,8 @@ TEST_F(mixed, mmap_of_direct_io_file_shows_what_the_server_has)
 				       self->map, BYTES));
 }
 
-/*
- * READ has the page locked, and its reply is older than the mapping, which does not
- * wait for it.
- */
-TEST_F(mixed, mapping_does_not_show_an_older_reply)
+/* READ has the page locked, and its reply is older than the mapping. */
+TEST_F(mixed, mmap_waits_for_an_older_reply)
 {
 	struct {
 		struct fuse_out_header head;
@@ -233,7 +230,7 @@ TEST_F(mixed, mapping_does_not_show_an_older_reply)
 	} reply = { .head.len = sizeof(reply) };
 	bool fresh = variant->open_flags & FOPEN_DIRECT_IO;
 	int before = count_req(&self->m, FUSE_READ, REQ_ARRIVED);
-	struct call *c;
+	struct call *c, *m;
 	int fd, seq;
 	char *map;
 
@@ -252,17 +249,20 @@ TEST_F(mixed, mapping_does_not_show_an_older_reply)
 	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
 
 	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->buf, BYTES));
-	ASSERT_EQ(0, mnt_run(&self->m, &call_mmap, (struct call_arg){
-		.fd = self->fd, .len = BYTES, .flags = MAP_SHARED })) {
-		TH_LOG("mmap waits for the reply to READ");
-	}
-	map = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, self->fd, 0);
-	ASSERT_NE(MAP_FAILED, map);
+	m = mnt_call(&self->m, &call_mmap, (struct call_arg){
+		.fd = self->fd, .len = BYTES, .flags = MAP_SHARED });
+	ASSERT_NE(NULL, m);
+	EXPECT_EQ(fresh ? CALL_BLOCKED : CALL_RETURNED,
+		  call_stays_blocked(&self->m, m));
 	memcpy(reply.page, self->data, PAGE);
 	reply.head.unique = self->m.log->ev[seq - 1].req.unique;
 	ASSERT_EQ(0, server_raw(self->m.ctl, &reply, sizeof(reply)));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	ASSERT_LE(0, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(m));
+	ASSERT_EQ(0, m->ret);
+	map = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
 	EXPECT_EQ(-1, first_difference(fresh ? self->buf : self->data, map,
 				       PAGE));
 }

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * SIGKILL behind io_submit(2) on a file with FOPEN_DIRECT_IO that was opened without
+ * O_DIRECT.
+ *
+ * Linux 6.12 waits in io_submit(2), where SIGKILL takes back what the server has not
+ * read and asks it to give up the rest.  A sound kernel that does not wait there has to
+ * do the same when the task exits: libaio waits for all that is in flight then, and the
+ * task holds its files and locks as long as a stopped server likes.
+ *
+ * Promise: direct-submit
+ */
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "aio.h"
+#include "direct.h"
+
+/*
+ *   child --- io_submit, io_getevents --- READs or WRITE, not read by the server
+ */
+FIXTURE(submitted_killed)
+{
+	struct direct d;
+};
+
+/* @many: the server takes many requests at once, and nobody waits in io_submit(2) */
+FIXTURE_VARIANT(submitted_killed)
+{
+	__u32 open_flags;
+	bool many;
+};
+
+FIXTURE_VARIANT_ADD(submitted_killed, parallel)
+{
+	.open_flags = FOPEN_PARALLEL_DIRECT_WRITES,
+	.many = true,
+};
+
+FIXTURE_VARIANT_ADD(submitted_killed, not_parallel) { };
+
+FIXTURE_SETUP(submitted_killed)
+{
+	const struct server_opts opts = {
+		.async_dio = true,
+		.max_write = STEP,
+		.open_flags = FOPEN_DIRECT_IO | variant->open_flags,
+	};
+
+	direct_setup(_metadata, &self->d, &opts, variant, 0);
+}
+
+FIXTURE_TEARDOWN(submitted_killed)
+{
+	mnt_teardown(_metadata, &self->d.m);
+}
+
+/* The whole of it, or one request: a child that is killed in io_submit(2) or after. */
+static pid_t start_child(struct direct *d, bool many, __u32 opcode)
+{
+	const struct call_op *op;
+
+	if (opcode == FUSE_READ)
+		op = many ? &call_aio_pread : &call_aio_pread_submit;
+	else
+		op = many ? &call_aio_pwrite : &call_aio_pwrite_submit;
+	return child_start(CLONE_FILES, op, direct_arg(d, opcode, 0,
+			   opcode == FUSE_READ ? BYTES : STEP));
+}
+
+static void check_kill_unread(struct __test_metadata *_metadata,
+			      struct direct *d, bool many, __u32 opcode)
+{
+	pid_t pid;
+
+	ASSERT_EQ(0, server_freeze(&d->m));
+	pid = start_child(d, many, opcode);
+	ASSERT_LE(0, pid);
+	ASSERT_TRUE(child_await_blocked(pid, !many ? &call_aio_pread_submit :
+					&call_aio_pread));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_TRUE(child_was_killed(&d->m, pid)) {
+		TH_LOG("it waits for a request that the server has not read");
+	}
+	ASSERT_EQ(0, server_thaw(&d->m));
+	ASSERT_EQ(0, fence(&d->m));
+	EXPECT_EQ(0, count_req(&d->m, opcode, REQ_ARRIVED));
+}
+
+TEST_F(submitted_killed, killed_reader_leaves_when_the_server_has_read_nothing)
+{
+	check_kill_unread(_metadata, &self->d, variant->many, FUSE_READ);
+}
+
+TEST_F(submitted_killed, killed_writer_leaves_when_the_server_has_read_nothing)
+{
+	check_kill_unread(_metadata, &self->d, variant->many, FUSE_WRITE);
+}
+
+/* The server is asked to give it up, and replies in its own time. */
+TEST_F(submitted_killed, kill_interrupts_what_the_server_has)
+{
+	struct direct *d = &self->d;
+	pid_t pid;
+
+	ASSERT_EQ(0, hold_req(&d->m, FUSE_WRITE));
+	pid = start_child(d, variant->many, FUSE_WRITE);
+	ASSERT_LE(0, pid);
+	ASSERT_TRUE(direct_under_way(&d->m, FUSE_WRITE, 1));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_NE(0, await_req(&d->m, FUSE_INTERRUPT, REQ_ARRIVED, 1));
+	ASSERT_EQ(1, server_release(d->m.ctl, 0));
+	EXPECT_TRUE(child_was_killed(&d->m, pid));
+}
+
+/* Not by SIGKILL, and the task takes the signal before it exits. */
+TEST_F(submitted_killed, submitter_that_a_signal_ends_leaves)
+{
+	struct direct *d = &self->d;
+	long status;
+	pid_t pid;
+
+	ASSERT_EQ(0, server_freeze(&d->m));
+	pid = start_child(d, variant->many, FUSE_READ);
+	ASSERT_LE(0, pid);
+	ASSERT_TRUE(child_await_blocked(pid, !variant->many ?
+					&call_aio_pread_submit :
+					&call_aio_pread));
+	ASSERT_EQ(0, kill(pid, SIGTERM));
+	status = mnt_run(&d->m, &call_waitpid, (struct call_arg){ .fd = pid });
+	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) {
+		TH_LOG("it waits for a request that the server has not read");
+	}
+	ASSERT_EQ(0, server_thaw(&d->m));
+	ASSERT_EQ(0, fence(&d->m));
+	EXPECT_EQ(0, count_req(&d->m, FUSE_READ, REQ_ARRIVED));
+}
+
+static long do_submit(const struct call_arg *arg)
+{
+	struct aio aio;
+
+	return aio_submit(&aio, IOCB_CMD_PWRITE, arg) ? -1 : 0;
+}
+
+static const struct call_op call_only_submit = {
+	"io_submit", SYS_io_submit, do_submit
+};
+
+/* The control: what has been submitted is the server's, whether anybody waits or not. */
+TEST_F(submitted_killed, write_of_a_process_that_exits_is_carried_out)
+{
+	struct direct *d = &self->d;
+	pid_t pid;
+
+	ASSERT_EQ(0, server_freeze(&d->m));
+	pid = child_start(CLONE_FILES, &call_only_submit,
+			  direct_arg(d, FUSE_WRITE, 0, STEP));
+	ASSERT_LE(0, pid);
+	if (!variant->many)
+		EXPECT_TRUE(child_await_blocked(pid, &call_only_submit));
+	ASSERT_EQ(0, server_thaw(&d->m));
+	ASSERT_EQ(0, mnt_run(&d->m, &call_waitpid, (struct call_arg){
+		.fd = pid }));
+	EXPECT_EQ(1, count_req(&d->m, FUSE_WRITE, REQ_REPLIED));
+	ASSERT_EQ(0, server_get(d->m.ctl, "file", 0, d->buf, STEP));
+	EXPECT_EQ(-1, first_difference(d->data, d->buf, STEP));
+}
+
+static long do_submit_and_exit(const struct call_arg *arg)
+{
+	_exit(do_submit(arg) ? 1 : 0);
+}
+
+static const struct call_op call_submit_and_exit = {
+	"exit", SYS_exit_group, do_submit_and_exit
+};
+
+/* It waits there, where it does not in io_submit(2), and is killed then. */
+TEST_F(submitted_killed, submitter_killed_in_exit_leaves)
+{
+	struct direct *d = &self->d;
+	pid_t pid;
+
+	if (!variant->many)
+		return;
+	ASSERT_EQ(0, server_freeze(&d->m));
+	pid = child_start(CLONE_FILES, &call_submit_and_exit,
+			  direct_arg(d, FUSE_WRITE, 0, STEP));
+	ASSERT_LE(0, pid);
+	ASSERT_TRUE(child_stays_blocked(&d->m, pid, &call_submit_and_exit));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(0, mnt_run(&d->m, &call_waitpid, (struct call_arg){
+		.fd = pid }));
+	ASSERT_EQ(0, server_thaw(&d->m));
+	ASSERT_EQ(0, fence(&d->m));
+	EXPECT_EQ(0, count_req(&d->m, FUSE_WRITE, REQ_ARRIVED));
+}
+
+static long do_submit_and_destroy(const struct call_arg *arg)
+{
+	struct aio aio;
+
+	if (aio_submit(&aio, IOCB_CMD_PREAD, arg))
+		return -1;
+	return syscall(SYS_io_destroy, aio.ctx);
+}
+
+TEST_F(submitted_killed, submitter_killed_in_io_destroy_leaves)
+{
+	const struct call_op op = {
+		"io_destroy", variant->many ? SYS_io_destroy : SYS_io_submit,
+		do_submit_and_destroy
+	};
+	struct direct *d = &self->d;
+	pid_t pid;
+
+	ASSERT_EQ(0, server_freeze(&d->m));
+	pid = child_start(CLONE_FILES, &op, direct_arg(d, FUSE_READ, 0, BYTES));
+	ASSERT_LE(0, pid);
+	ASSERT_TRUE(child_await_blocked(pid, &op));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_TRUE(child_was_killed(&d->m, pid));
+	ASSERT_EQ(0, server_thaw(&d->m));
+	ASSERT_EQ(0, fence(&d->m));
+	EXPECT_EQ(0, count_req(&d->m, FUSE_READ, REQ_ARRIVED));
+}
+
+TEST_HARNESS_MAIN
