@@ -89,6 +89,7 @@ TEST_F(buffer, read_into_a_block_beside_a_dirty_one_gets_to_the_disk)
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	ASSERT_EQ(BLOCK, c->ret);
+	ASSERT_EQ(-1, first_difference(self->data, self->map, BLOCK));
 	ASSERT_EQ(0, munmap(self->map, PAGE));
 	ASSERT_EQ(0, fsync(self->disk));
 	ASSERT_EQ(0, ioctl(self->disk, BLKFLSBUF, 0));

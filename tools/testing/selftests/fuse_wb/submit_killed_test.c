@@ -164,6 +164,7 @@ TEST_F(submitted_killed, write_of_a_process_that_exits_is_carried_out)
 	ASSERT_EQ(0, server_thaw(&d->m));
 	ASSERT_EQ(0, mnt_run(&d->m, &call_waitpid, (struct call_arg){
 		.fd = pid }));
+	ASSERT_EQ(0, fence(&d->m));
 	EXPECT_EQ(1, count_req(&d->m, FUSE_WRITE, REQ_REPLIED));
 	ASSERT_EQ(0, server_get(d->m.ctl, "file", 0, d->buf, STEP));
 	EXPECT_EQ(-1, first_difference(d->data, d->buf, STEP));
@@ -190,7 +191,7 @@ TEST_F(submitted_killed, submitter_killed_in_exit_leaves)
 	pid = child_start(CLONE_FILES, &call_submit_and_exit,
 			  direct_arg(d, FUSE_WRITE, 0, STEP));
 	ASSERT_LE(0, pid);
-	ASSERT_TRUE(child_stays_blocked(&d->m, pid, &call_submit_and_exit));
+	ASSERT_TRUE(child_await_blocked(pid, &call_submit_and_exit));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(0, mnt_run(&d->m, &call_waitpid, (struct call_arg){
 		.fd = pid }));
