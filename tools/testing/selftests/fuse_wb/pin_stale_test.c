@@ -197,6 +197,22 @@ TEST_F(stale_pin, splice_takes_what_the_server_has)
 	check_file(_metadata, self, variant);
 }
 
+/* Its reader is told neither of the invalidation nor of an error. */
+TEST_F(stale_pin, pipe_keeps_what_was_spliced)
+{
+	loff_t off = 0;
+	int fds[2];
+
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ(PAGE, splice(self->fd, &off, fds[1], NULL, PAGE, 0));
+	invalidate(_metadata, self, variant);
+	ASSERT_EQ(PAGE, read(fds[0], self->seen, PAGE)) {
+		TH_LOG("read of the pipe: %s", strerror(errno));
+	}
+	EXPECT_EQ(-1, first_difference(self->old, self->seen, PAGE));
+	check_file(_metadata, self, variant);
+}
+
 TEST_F(stale_pin, direct_write_sends_nothing_stale)
 {
 	int fd = mnt_open(&self->m, "file", O_RDWR | O_DIRECT);
