@@ -199,6 +199,10 @@ TEST_F(submitted, read_without_places_for_all_its_requests_is_waited_for)
 		ASSERT_NE(NULL, c[i]);
 		EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&d->m, c[i]));
 	}
+	EXPECT_NE(0, await_req(&d->m, FUSE_READ, REQ_ARRIVED,
+			       variant->many ? 2 * STEPS : 2)) {
+		TH_LOG("it waits for a place that another call has");
+	}
 	ASSERT_LE(1, server_release(d->m.ctl, 0));
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(CALL_RETURNED, call_wait_returned(c[i]));
