@@ -156,7 +156,7 @@ NOT_ON_BASE="!aio_test !aio_attr_test !background_test !beside_test !direct_test
 NOT_ON_BASE+=" !iomode_test !late_test !mixed_test !otrunc_killed_test"
 NOT_ON_BASE+=" !passthrough_parallel_test !pin_test !pin_stale_test !privs_test !room_test"
 NOT_ON_BASE+=" !shared_lock_test !signal_test !splice_direct_test !starve_test"
-NOT_ON_BASE+=" !submit_test !uring_test"
+NOT_ON_BASE+=" !submit_test !submit_killed_test !uring_test"
 begin_beside 12 "kselftests, x86_64, base: exactly the listed ones fail" \
 	kselftest.sh ARCH=x86_64 KERNEL=base EXPECT=base \
 	TESTS="$NOT_ON_BASE"
