@@ -11,9 +11,9 @@
 #include "observe.h"
 #include "wait.h"
 
-/* More often than not, two steps come in one tick of the clock. */
+/* So many rounds in which two steps come in one tick of the clock, of so many. */
+#define LOOPS		20
 #define MAX_TRIES	1000
-#define LOOPS	20
 
 static bool same_time(const struct timespec *a, const struct timespec *b)
 {

@@ -13,7 +13,6 @@
 
 #include <signal.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "aio.h"
 #include "direct.h"
@@ -57,31 +56,36 @@ FIXTURE_TEARDOWN(submitted_killed)
 	mnt_teardown(_metadata, &self->d.m);
 }
 
-/* The whole of it, or one request: a child that is killed in io_submit(2) or after. */
-static pid_t start_child(struct direct *d, bool many, __u32 opcode)
+/* How a child is started that waits in io_submit(2), or after it. */
+static const struct call_op *submit_op(bool many, __u32 opcode)
 {
-	const struct call_op *op;
-
 	if (opcode == FUSE_READ)
-		op = many ? &call_aio_pread : &call_aio_pread_submit;
-	else
-		op = many ? &call_aio_pwrite : &call_aio_pwrite_submit;
+		return many ? &call_aio_pread : &call_aio_pread_submit;
+	return many ? &call_aio_pwrite : &call_aio_pwrite_submit;
+}
+
+/* All of the file, or one request */
+static pid_t start_child(struct direct *d, const struct call_op *op,
+			 __u32 opcode)
+{
 	return child_start(CLONE_FILES, op, direct_arg(d, opcode, 0,
 			   opcode == FUSE_READ ? BYTES : STEP));
 }
 
-static void check_kill_unread(struct __test_metadata *_metadata,
-			      struct direct *d, bool many, __u32 opcode)
+/* It gets a signal while the server has read nothing, and has this status then. */
+static void check_unread(struct __test_metadata *_metadata, struct direct *d,
+			 const struct call_op *op, __u32 opcode, int signal,
+			 long status)
 {
 	pid_t pid;
 
 	ASSERT_EQ(0, server_freeze(&d->m));
-	pid = start_child(d, many, opcode);
+	pid = start_child(d, op, opcode);
 	ASSERT_LE(0, pid);
-	ASSERT_TRUE(child_await_blocked(pid, !many ? &call_aio_pread_submit :
-					&call_aio_pread));
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	EXPECT_TRUE(child_was_killed(&d->m, pid)) {
+	ASSERT_TRUE(child_await_blocked(pid, op));
+	ASSERT_EQ(0, kill(pid, signal));
+	EXPECT_EQ(status, mnt_run(&d->m, &call_waitpid, (struct call_arg){
+		.fd = pid })) {
 		TH_LOG("it waits for a request that the server has not read");
 	}
 	ASSERT_EQ(0, server_thaw(&d->m));
@@ -91,12 +95,21 @@ static void check_kill_unread(struct __test_metadata *_metadata,
 
 TEST_F(submitted_killed, killed_reader_leaves_when_the_server_has_read_nothing)
 {
-	check_kill_unread(_metadata, &self->d, variant->many, FUSE_READ);
+	check_unread(_metadata, &self->d, submit_op(variant->many, FUSE_READ),
+		     FUSE_READ, SIGKILL, SIGKILL);
 }
 
 TEST_F(submitted_killed, killed_writer_leaves_when_the_server_has_read_nothing)
 {
-	check_kill_unread(_metadata, &self->d, variant->many, FUSE_WRITE);
+	check_unread(_metadata, &self->d, submit_op(variant->many, FUSE_WRITE),
+		     FUSE_WRITE, SIGKILL, SIGKILL);
+}
+
+/* Not by SIGKILL, and the task takes the signal before it exits. */
+TEST_F(submitted_killed, submitter_that_a_signal_ends_leaves)
+{
+	check_unread(_metadata, &self->d, submit_op(variant->many, FUSE_READ),
+		     FUSE_READ, SIGTERM, SIGTERM);
 }
 
 /* The server is asked to give it up, and replies in its own time. */
@@ -106,36 +119,13 @@ TEST_F(submitted_killed, kill_interrupts_what_the_server_has)
 	pid_t pid;
 
 	ASSERT_EQ(0, hold_req(&d->m, FUSE_WRITE));
-	pid = start_child(d, variant->many, FUSE_WRITE);
+	pid = start_child(d, submit_op(variant->many, FUSE_WRITE), FUSE_WRITE);
 	ASSERT_LE(0, pid);
 	ASSERT_TRUE(direct_under_way(&d->m, FUSE_WRITE, 1));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_NE(0, await_req(&d->m, FUSE_INTERRUPT, REQ_ARRIVED, 1));
 	ASSERT_EQ(1, server_release(d->m.ctl, 0));
 	EXPECT_TRUE(child_was_killed(&d->m, pid));
-}
-
-/* Not by SIGKILL, and the task takes the signal before it exits. */
-TEST_F(submitted_killed, submitter_that_a_signal_ends_leaves)
-{
-	struct direct *d = &self->d;
-	long status;
-	pid_t pid;
-
-	ASSERT_EQ(0, server_freeze(&d->m));
-	pid = start_child(d, variant->many, FUSE_READ);
-	ASSERT_LE(0, pid);
-	ASSERT_TRUE(child_await_blocked(pid, !variant->many ?
-					&call_aio_pread_submit :
-					&call_aio_pread));
-	ASSERT_EQ(0, kill(pid, SIGTERM));
-	status = mnt_run(&d->m, &call_waitpid, (struct call_arg){ .fd = pid });
-	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) {
-		TH_LOG("it waits for a request that the server has not read");
-	}
-	ASSERT_EQ(0, server_thaw(&d->m));
-	ASSERT_EQ(0, fence(&d->m));
-	EXPECT_EQ(0, count_req(&d->m, FUSE_READ, REQ_ARRIVED));
 }
 
 static long do_submit(const struct call_arg *arg)
@@ -156,8 +146,7 @@ TEST_F(submitted_killed, write_of_a_process_that_exits_is_carried_out)
 	pid_t pid;
 
 	ASSERT_EQ(0, server_freeze(&d->m));
-	pid = child_start(CLONE_FILES, &call_only_submit,
-			  direct_arg(d, FUSE_WRITE, 0, STEP));
+	pid = start_child(d, &call_only_submit, FUSE_WRITE);
 	ASSERT_LE(0, pid);
 	if (!variant->many)
 		EXPECT_TRUE(child_await_blocked(pid, &call_only_submit));
@@ -170,34 +159,16 @@ TEST_F(submitted_killed, write_of_a_process_that_exits_is_carried_out)
 	EXPECT_EQ(-1, first_difference(d->data, d->buf, STEP));
 }
 
-static long do_submit_and_exit(const struct call_arg *arg)
-{
-	_exit(do_submit(arg) ? 1 : 0);
-}
-
 static const struct call_op call_submit_and_exit = {
-	"exit", SYS_exit_group, do_submit_and_exit
+	"exit", SYS_exit_group, do_submit
 };
 
 /* It waits there, where it does not in io_submit(2), and is killed then. */
 TEST_F(submitted_killed, submitter_killed_in_exit_leaves)
 {
-	struct direct *d = &self->d;
-	pid_t pid;
-
-	if (!variant->many)
-		return;
-	ASSERT_EQ(0, server_freeze(&d->m));
-	pid = child_start(CLONE_FILES, &call_submit_and_exit,
-			  direct_arg(d, FUSE_WRITE, 0, STEP));
-	ASSERT_LE(0, pid);
-	ASSERT_TRUE(child_await_blocked(pid, &call_submit_and_exit));
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	EXPECT_EQ(0, mnt_run(&d->m, &call_waitpid, (struct call_arg){
-		.fd = pid }));
-	ASSERT_EQ(0, server_thaw(&d->m));
-	ASSERT_EQ(0, fence(&d->m));
-	EXPECT_EQ(0, count_req(&d->m, FUSE_WRITE, REQ_ARRIVED));
+	if (variant->many)
+		check_unread(_metadata, &self->d, &call_submit_and_exit,
+			     FUSE_WRITE, SIGKILL, 0);
 }
 
 static long do_submit_and_destroy(const struct call_arg *arg)
@@ -215,18 +186,8 @@ TEST_F(submitted_killed, submitter_killed_in_io_destroy_leaves)
 		"io_destroy", variant->many ? SYS_io_destroy : SYS_io_submit,
 		do_submit_and_destroy
 	};
-	struct direct *d = &self->d;
-	pid_t pid;
 
-	ASSERT_EQ(0, server_freeze(&d->m));
-	pid = child_start(CLONE_FILES, &op, direct_arg(d, FUSE_READ, 0, BYTES));
-	ASSERT_LE(0, pid);
-	ASSERT_TRUE(child_await_blocked(pid, &op));
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	EXPECT_TRUE(child_was_killed(&d->m, pid));
-	ASSERT_EQ(0, server_thaw(&d->m));
-	ASSERT_EQ(0, fence(&d->m));
-	EXPECT_EQ(0, count_req(&d->m, FUSE_READ, REQ_ARRIVED));
+	check_unread(_metadata, &self->d, &op, FUSE_READ, SIGKILL, SIGKILL);
 }
 
 TEST_HARNESS_MAIN
