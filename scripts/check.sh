@@ -140,30 +140,30 @@ check 6 "KUnit cases fail on a kernel whose writeback never ends" env ARCH=um \
 # A guest does not keep two processors busy: what needs a compiler goes beside it.
 begin_beside 7 "kselftests, x86_64, patched" kselftest.sh ARCH=x86_64
 patched_run=$child
-run 8 "KUnit, x86_64" kunit.sh ARCH=x86_64
-run 9 "kselftests, UML, patched" kselftest.sh ARCH=um
+run 8 "kselftests, UML, patched" kselftest.sh ARCH=um
+check 9 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
 end_beside 7 "$patched_run"
+run 10 "KUnit, x86_64" kunit.sh ARCH=x86_64
 # It builds the base kernel; beside a measurement that counts instructions. It has to end
 # before a mutant stands in the patched tree.
-begin_beside 10 "what a user can observe, x86_64, base against patched" \
+begin_beside 11 "what a user can observe, x86_64, base against patched" \
 	regress.sh ARCH=x86_64
 regress_run=$child
-check 11 "no more instructions a page than scripts/bench/figures allows" \
+check 12 "no more instructions a page than scripts/bench/figures allows" \
 	"$TOP/scripts/bench.sh" guard
-end_beside 10 "$regress_run"
+end_beside 11 "$regress_run"
 # Most tests of direct I/O fail on base, and each waits for its deadline to do so.
 NOT_ON_BASE="!aio_test !aio_attr_test !background_test !beside_test !direct_test"
 NOT_ON_BASE+=" !iomode_test !late_test !mixed_test !otrunc_killed_test"
 NOT_ON_BASE+=" !passthrough_parallel_test !pin_test !pin_stale_test !privs_test !room_test"
 NOT_ON_BASE+=" !shared_lock_test !signal_test !splice_direct_test !starve_test"
 NOT_ON_BASE+=" !submit_test !submit_killed_test !uring_test"
-begin_beside 12 "kselftests, x86_64, base: exactly the listed ones fail" \
+begin_beside 13 "kselftests, x86_64, base: exactly the listed ones fail" \
 	kselftest.sh ARCH=x86_64 KERNEL=base EXPECT=base \
 	TESTS="$NOT_ON_BASE"
 base_run=$child
-check 13 "each patch builds without a new warning" "$TOP/scripts/each_patch.sh"
 check 14 "kselftests fail on a kernel whose fsync does not wait" env ARCH=x86_64 \
 	"$TOP/scripts/mutants.sh" fsync-returns-at-once
 prove_tests 15 "tests of the guest" scripts/tests/guest.t
-end_beside 12 "$base_run"
+end_beside 13 "$base_run"
 end 0

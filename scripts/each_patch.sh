@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # each_patch.sh: apply the series patch by patch, build after each what it can
-# have broken, on both architectures with W=1 and sparse, and fail when a build
-# fails or warns of something that the base does not warn of. The architectures go
+# have broken, for x86_64 with W=1 and sparse, and fail when a build fails or warns
+# of something that was not warned of before. Where a group of the series ends, which
+# may be sent alone, it is built for UML as well. The halves of the series and UML go
 # beside each other, each in a tree of its own: make and the compiler of the one file
 # that most patches change have no use for two processors.
 
@@ -16,7 +17,6 @@ build()
 
 configure()
 {
-	"$TOP/scripts/kernel.sh" config
 	mkdir -p "$OBJ"
 	cp "$WORK/patched/$ARCH/.config" "$OBJ/.config"
 	"$TREE/scripts/config" --file "$OBJ/.config" -e KUNIT -e FUSE_WB_KUNIT_TEST
@@ -102,15 +102,46 @@ warnings()
 	grep -E '(warning|error):' "$log" | sed -E 's#^[^ ]*/src/##; s/:[0-9]+(:[0-9]+)?:/:/' | sort -u || :
 }
 
-check_arch()
+# The entries with which a group of the series ends: a comment follows.
+group_ends()
 {
-	local entry new
+	awk '/^#[^+]/ { if (last != "") print last; last = "" }
+	     /^(#\+|[^#])/ { last = $0 }
+	     END { print last }' "$TOP/series" | sed 's/^#+ */+/'
+}
 
+# The entries after which PART builds.
+entries_built()
+{
+	local half=$((($(series_entries | wc -l) + 1) / 2))
+
+	case $1 in
+	first-half) series_entries | head -n "$half" ;;
+	second-half) series_entries | tail -n "+$((half + 1))" ;;
+	um) group_ends ;;
+	esac
+}
+
+# Apply all entries and build after those of PART. What stands before the first of
+# them is the base: the other half has it.
+check_part()
+{
+	local part=$1 built entry new
+	local base=1
+
+	built=$(entries_built "$part")
 	restore_base
 	configure
-	: >"$EACH/warnings"
-	warnings >"$EACH/warnings" || die "$EX_FAIL" "the base does not build for $ARCH"
 	while read -r entry; do
+		if ! grep -qxF -e "$entry" <<<"$built"; then
+			apply_entry "$entry"
+			continue
+		fi
+		if [ "$base" = 1 ]; then
+			warnings >"$EACH/warnings" ||
+				die "$EX_FAIL" "what comes before $entry does not build for $ARCH"
+			base=0
+		fi
 		echo "$ARCH: $entry"
 		apply_entry "$entry"
 		warnings >"$EACH/new" || die "$EX_FAIL" "$entry breaks the build for $ARCH"
@@ -120,24 +151,31 @@ check_arch()
 }
 
 find_work
+export ARCH
+# A run may be building one of them.
+exec 8>"$WORK/selftests.lock"
+flock 8
 for ARCH in um x86_64; do
 	[ -e "$WORK/patched/$ARCH/mm/vmscan.o" ] ||
 		usage_error "build the $ARCH kernel first: make kselftest ARCH=$ARCH"
+	"$TOP/scripts/kernel.sh" config
 done
-export ARCH
+exec 8>&-
 pids=()
-for ARCH in um x86_64; do
-	EACH=$WORK/each/$ARCH
+for part in um first-half second-half; do
+	ARCH=x86_64
+	[ "$part" != um ] || ARCH=um
+	EACH=$WORK/each/$part
 	TREE=$EACH/src
 	OBJ=$EACH/obj
 	mkdir -p "$EACH"
-	start check_arch 2>"$EACH/errors"
+	start check_part "$part" 2>"$EACH/errors"
 	pids+=("$child")
 done
 status=0
 for pid in "${pids[@]}"; do
 	finish "$pid" || status=$?
 done
-# The last words of one may be far above those of the other.
+# The last words of one may be far above those of the others.
 [ "$status" = 0 ] || tail -n 20 "$WORK"/each/*/errors >&2
 exit "$status"

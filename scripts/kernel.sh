@@ -11,23 +11,33 @@ build()
 	kmake -C "$SRC" O="$OBJ" ARCH="$ARCH" "$@"
 }
 
+# What kselftests and KUnit suites need: a kernel for both. The suites call what the
+# whole series has, and are asked for on the kernel's command line.
 fragments()
 {
-	printf '%s\n' "$TOP/$SELFTEST/config" "$TOP/$SELFTEST/config.$ARCH"
-	[ -z "$DEBUG" ] || printf '%s\n' "$TOP/$SELFTEST/config.$DEBUG"
+	local suites=$TOP/lib/kunit-fuse files
+
+	files=("$TOP/$SELFTEST/config" "$TOP/$SELFTEST/config.$ARCH"
+		"$suites/.kunitconfig" "$suites/$ARCH.kunitconfig")
+	[ -z "$DEBUG" ] || files+=("$TOP/$SELFTEST/config.$DEBUG")
+	cat "${files[@]}" | if [ "$KERNEL" = base ] || [ -n "$LEAVE_OUT" ]; then
+		grep -v '^CONFIG_FUSE_WB_KUNIT_TEST='
+	else
+		cat
+	fi
+	echo CONFIG_KUNIT_DEFAULT_ENABLED=n
 }
 
 configure()
 {
-	local requested=$OBJ/config.requested list
+	local requested=$OBJ/config.requested
 
-	mapfile -t list < <(fragments)
-	if [ ! -e "$OBJ/.config" ] || ! cat "${list[@]}" | cmp -s - "$requested"; then
-		mkdir -p "$OBJ"
+	mkdir -p "$OBJ"
+	fragments >"$requested.new"
+	if [ ! -e "$OBJ/.config" ] || ! cmp -s "$requested.new" "$requested"; then
 		rm -f "$requested"
 		build tinyconfig
-		"$SRC/scripts/kconfig/merge_config.sh" -Q -m -O "$OBJ" "$OBJ/.config" "${list[@]}"
-		cat "${list[@]}" >"$requested.new"
+		"$SRC/scripts/kconfig/merge_config.sh" -Q -m -O "$OBJ" "$OBJ/.config" "$requested.new"
 		mv "$requested.new" "$requested"
 	fi
 	build olddefconfig
@@ -41,6 +51,10 @@ verify_config()
 
 	while read -r line; do
 		case $line in
+		CONFIG_*=n)
+			symbol=${line%=n}
+			grep -q "^$symbol=" "$OBJ/.config" || continue
+			;;
 		CONFIG_*=*)
 			symbol=${line%%=*}
 			grep -qxF "$line" "$OBJ/.config" && continue

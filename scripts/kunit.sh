@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# kunit.sh: run the suites of lib/kunit-fuse in the patched tree through the
-# kernel's own kunit.py, and leave the results where the other runs do.
+# kunit.sh: run the suites of lib/kunit-fuse in the kernel of the kselftests through
+# the kernel's own kunit.py, and leave the results where the other runs do.
 
 ARCH=${ARCH:-um}
 . "$(dirname "$0")/common.sh"
@@ -20,28 +20,14 @@ kunit()
 		--arch="$ARCH" --build_dir="$BUILD" "$@"
 }
 
-build_kunit()
-{
-	local arguments=(--kunitconfig=lib/kunit-fuse "--jobs=$(nproc)") line
-	local extra=lib/kunit-fuse/$ARCH.kunitconfig
-
-	arguments+=("--make_options=CC=$TOP/scripts/gcc.sh")
-	[ ! -e "$TOP/$extra" ] || arguments+=("--kunitconfig=$extra")
-	if [ -n "$DEBUG" ]; then
-		while read -r line; do
-			arguments+=("--kconfig_add=$line")
-		done < <(grep '^CONFIG_' "$TOP/$SELFTEST/config.$DEBUG")
-	fi
-	mkdir -p "$BUILD"
-	kunit build "${arguments[@]}"
-}
-
 run_kunit()
 {
 	local arguments=("--timeout=$TIMEOUT") run
 
-	[ "$ARCH" != um ] ||
-		arguments+=("--kernel_args=uml_dir=$BUILD/uml/" --kernel_args=time-travel)
+	case $ARCH in
+	um) arguments+=("--kernel_args=uml_dir=$BUILD/uml/" --kernel_args=time-travel) ;;
+	x86_64) arguments+=("--qemu_config=$TOP/scripts/kunit_qemu.py") ;;
+	esac
 	[ -z "$TESTS" ] || arguments+=("$TESTS")
 	for run in $(seq "$REPEAT"); do
 		rm -f "$BUILD/test.log"
@@ -77,11 +63,15 @@ lock_build
 "$TOP/scripts/deps.sh" source kernel judge
 [ "$ARCH" = um ] || "$TOP/scripts/deps.sh" guest
 find_work
-BUILD=$WORK/patched/kunit-$ARCH${DEBUG:+-$DEBUG}
+BUILD=$(kernel_dir)
 new_results kunit
 
+# As in kselftest.sh, which may build the same kernel.
+exec 8>"$WORK/selftests.lock"
+flock 8
 step "1/$STEPS" "source and series" prepare || exit
-step "2/$STEPS" "KUnit kernel, $ARCH${DEBUG:+, $DEBUG}" build_kunit || exit "$EX_MACHINERY"
+step "2/$STEPS" "$ARCH kernel, $KERNEL${DEBUG:+, $DEBUG}" "$TOP/scripts/kernel.sh" || exit "$EX_MACHINERY"
+exec 8>&-
 note "[3/$STEPS] suites of lib/kunit-fuse"
 kunit_status=0
 run_kunit

@@ -118,11 +118,21 @@ static int fill_cgroup(void *arg)
 static long run_in(struct _test_data_memcg *self, int (*fn)(void *), void *arg)
 {
 	pid_t pid = memcg_run(&self->cg, fn, arg);
+	__u64 deadline = wait_deadline();
+	struct call *c;
 
 	if (pid < 0)
 		return -1;
-	return mnt_run(&self->m, &call_waitpid, (struct call_arg){
-		.fd = pid });
+	c = mnt_call(&self->m, &call_waitpid, (struct call_arg){ .fd = pid });
+	if (!c)
+		return -1;
+	/*
+	 * Twice as long as others: a charge is tried 16 times, and with
+	 * CONFIG_CGROUP_WRITEBACK each pauses for five times 100 ms.
+	 */
+	while (!call_returned(c) && now_usec() < deadline)
+		sched_yield();
+	return call_wait_returned(c) == CALL_RETURNED ? c->ret : -1;
 }
 
 static void get_full(struct __test_metadata *_metadata,
