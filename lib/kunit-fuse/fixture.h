@@ -21,12 +21,14 @@
  *
  * @wb_writeback: WB_WRITEBACK of the mount's bdi, in pages
  * @nr_writeback: NR_WRITEBACK of all nodes, in pages
+ * @nr_writeback_may_block: NR_WRITEBACK_MAY_BLOCK, as well
  * @nr_writeback_temp: NR_WRITEBACK_TEMP of all nodes, in pages
  * @nr_dirty: NR_FILE_DIRTY of all nodes, in pages
  */
 struct fuse_wb_counters {
 	long wb_writeback;
 	long nr_writeback;
+	long nr_writeback_may_block;
 	long nr_writeback_temp;
 	long nr_dirty;
 };

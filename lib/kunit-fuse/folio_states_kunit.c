@@ -99,6 +99,8 @@ static void write_waits_for_folio_under_writeback(struct kunit *test)
 	call = fuse_wb_start(wb, fuse_wb_do_write, file, 0, PAGE_SIZE);
 	fuse_wb_await_blocked(call, folio_test_waiters(folio));
 	fuse_wb_expect_counters(wb, 0, 1);
+	/* Migration and others take the lock to look. */
+	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
 
 	fuse_wb_answer(wb->server, req, 0);
 	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), PAGE_SIZE);
@@ -138,6 +140,7 @@ static void store_waits_for_folio_under_writeback(struct kunit *test)
 
 	call = fuse_wb_start(wb, fuse_wb_do_store, NULL, 1, 1);
 	fuse_wb_await_blocked(call, folio_test_waiters(folio));
+	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
 	fuse_wb_answer(wb->server, req, 0);
 	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_DIRTY);

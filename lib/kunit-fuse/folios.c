@@ -44,6 +44,8 @@ void fuse_wb_count_pages(struct fuse_wb *wb, struct fuse_wb_counters *now)
 
 	now->wb_writeback = wb_stat_sum(bdi_wb, WB_WRITEBACK);
 	now->nr_writeback = fuse_wb_node_pages(NR_WRITEBACK);
+	now->nr_writeback_may_block =
+		fuse_wb_node_pages(NR_WRITEBACK_MAY_BLOCK);
 	now->nr_writeback_temp = fuse_wb_node_pages(NR_WRITEBACK_TEMP);
 	now->nr_dirty = fuse_wb_node_pages(NR_FILE_DIRTY);
 }
@@ -64,6 +66,8 @@ void fuse_wb_expect_counters(struct fuse_wb *wb, long dirty, long writeback)
 	KUNIT_EXPECT_EQ(test, now.wb_writeback, writeback);
 	KUNIT_EXPECT_EQ(test, now.nr_writeback - before->nr_writeback,
 			writeback);
+	KUNIT_EXPECT_EQ(test, now.nr_writeback_may_block -
+			before->nr_writeback_may_block, writeback);
 	KUNIT_EXPECT_EQ(test, now.nr_writeback_temp, 0);
 	KUNIT_EXPECT_EQ(test, now.nr_dirty - before->nr_dirty, dirty);
 }

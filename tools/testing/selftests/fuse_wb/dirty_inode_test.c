@@ -163,6 +163,31 @@ static const struct call_op call_drop_inodes = {
 };
 
 /*
+ * It is not the kernel that was interrupted: nobody sends the times again, and the
+ * inode is as clean as after any other error.
+ */
+TEST_F(dirty, server_that_says_eintr_leaves_no_dirty_inode)
+{
+	const struct req_match setattrs = { .opcode = FUSE_SETATTR };
+	int sent;
+
+	ASSERT_EQ(0, make_file_old(self->fd));
+	ASSERT_EQ(0, server_fail(self->m.ctl, &setattrs, EINTR));
+	ASSERT_EQ(self->page, change(self, 0, self->page));
+	EXPECT_EQ(-1, mnt_run(&self->m, &call_close, (struct call_arg){
+		.fd = self->fd }));
+	EXPECT_EQ(EINTR, errno);
+	ASSERT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 1));
+	sent = count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED);
+	EXPECT_LE(2, sent);
+	EXPECT_EQ(0, mnt_run(&self->m, &call_drop_inodes,
+			     (struct call_arg){ }));
+	/* One that is dirty stays. */
+	EXPECT_NE(0, await_req(&self->m, FUSE_FORGET, REQ_ARRIVED, 1));
+	EXPECT_EQ(sent, count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED));
+}
+
+/*
  * Changed in many ways, closed, and then dropped by reclaim: that must not send
  * a thing which somebody would have to answer.
  *

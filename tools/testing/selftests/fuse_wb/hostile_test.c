@@ -10,14 +10,9 @@
  * Promise: hostile
  */
 
-#include <sys/mman.h>
-
 #include "common.h"
 
 #define FILE_NAME	"file"
-
-/* More than what a processor keeps for itself of what was freed. */
-#define OLD_BYTES	(4 << 20)
 
 /* In the unique of an answer to FUSE_INTERRUPT, and of a request sent again. */
 #define INTERRUPT_BIT	1ULL
@@ -313,20 +308,6 @@ TEST_F(hostile, write_sent_again_is_answered_once)
 	check_answer(_metadata, self);
 }
 
-/* The page that this processor allocates next has old bytes, not zeroes. */
-static int leave_old_bytes(void)
-{
-	char *old;
-
-	run_on_cpu(0);
-	old = mmap(NULL, OLD_BYTES, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (old == MAP_FAILED)
-		return -1;
-	memset(old, 'o', OLD_BYTES);
-	return munmap(old, OLD_BYTES);
-}
-
 /* A READ that ends within the file: the rest is a hole, not old memory. */
 TEST_F(hostile, short_read_is_filled_with_zeroes)
 {
@@ -339,7 +320,8 @@ TEST_F(hostile, short_read_is_filled_with_zeroes)
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, server_rule(self->m.ctl, &reads, RULE_SIZE, 100));
 	memset(self->seen, 'x', self->page);
-	ASSERT_EQ(0, leave_old_bytes());
+	run_on_cpu(0);
+	soil_free_memory();
 	ASSERT_EQ(self->page, pread(fd, self->seen, self->page, 0));
 	memset(self->data + 100, 0, self->page - 100);
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->page));

@@ -11,6 +11,8 @@
  * Promise: policy-16
  */
 
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -252,6 +254,85 @@ TEST_F(limit, writer_of_another_mount_goes_on)
 		TH_LOG("nobody was waiting: nothing was tested");
 	}
 	EXPECT_EQ(0, find_req(&self->slow, FUSE_WRITE, REQ_REPLIED, 1));
+}
+
+#define VM		"/proc/sys/vm/"
+#define DISK		"/dev/ram0"
+
+/* A dirty limit, less than what one server holds, and what others write then. */
+#define LIMIT		"8388608"
+#define BACKGROUND	"4194304"
+#define OTHERS		(16L << 20)
+
+/*
+ * Many mounts, each within its share, or one that may have all:
+ *
+ *   fd: LEN bytes under writeback, more than the system's limit ---> held
+ *   disk: another device, and its writer
+ */
+FIXTURE(sum)
+{
+	struct mnt m;
+	int fd;
+	int disk;
+	char *data;
+	char ratio[2][16];
+};
+
+FIXTURE_SETUP(sum)
+{
+	const struct server_opts opts = {
+		.writeback_cache = true, .dirty_limit = true };
+
+	if (access(DISK, W_OK))
+		SKIP(return, "needs CONFIG_BLK_DEV_RAM");
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->data = mmap(NULL, LEN, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->data);
+	self->disk = open(DISK, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->disk);
+	ASSERT_EQ(0, read_line(VM "dirty_ratio", self->ratio[0], 16));
+	ASSERT_EQ(0, read_line(VM "dirty_background_ratio", self->ratio[1], 16));
+
+	ASSERT_EQ(0, set_knob(&self->m, "strict_limit", "0"));
+	ASSERT_EQ(0, set_knob(&self->m, "max_ratio", "100"));
+	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
+	ASSERT_EQ(LEN / 2, mnt_run(&self->m, &call_write, (struct call_arg){
+		.fd = self->fd, .buf = self->data, .len = LEN / 2 }));
+	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
+}
+
+FIXTURE_TEARDOWN(sum)
+{
+	EXPECT_EQ(0, write_file(VM "dirty_ratio", self->ratio[0]));
+	EXPECT_EQ(0, write_file(VM "dirty_background_ratio", self->ratio[1]));
+	mnt_teardown(_metadata, &self->m);
+	/* Nothing of it stays in memory. */
+	EXPECT_EQ(0, ioctl(self->disk, BLKFLSBUF, 0));
+	close(self->disk);
+}
+
+TEST_F(sum, writer_of_a_disk_does_not_wait_for_the_server)
+{
+	struct call *c;
+
+	ASSERT_LE(LEN / 2 / sysconf(_SC_PAGESIZE), pages_in_writeback()) {
+		TH_LOG("not all of the file is under writeback");
+	}
+	ASSERT_EQ(0, write_file(VM "dirty_background_bytes", BACKGROUND));
+	ASSERT_EQ(0, write_file(VM "dirty_bytes", LIMIT));
+	c = mnt_call(&self->m, &call_write, (struct call_arg){
+		.fd = self->disk, .buf = self->data, .len = OTHERS });
+	ASSERT_NE(NULL, c);
+	EXPECT_EQ(CALL_RETURNED, call_wait_returned(c)) {
+		TH_LOG("a writer of " DISK " waits for a server of FUSE");
+	}
+	EXPECT_EQ(OTHERS, c->ret);
+	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 }
 
 TEST_HARNESS_MAIN
