@@ -133,7 +133,7 @@ find_work
 check 1 "source and series" prepare
 check 2 "lint" "$TOP/scripts/lint.sh"
 check 3 "patches are what make refresh writes" "$TOP/scripts/tree.sh" check
-prove_tests 4 "tests of the scripts" scripts/tests/{verdict,series,list_tests,regress}.t
+prove_tests 4 "tests of the scripts" scripts/tests/{verdict,series,list_tests,regress,waits}.t
 run 5 "KUnit under UML" kunit.sh ARCH=um
 check 6 "KUnit cases fail on a kernel whose writeback never ends" env ARCH=um \
 	"$TOP/scripts/mutants.sh" writeback-never-ends

@@ -100,5 +100,7 @@ run "python" check_python
 run "spelling" check_spelling
 run "kernel-doc" check_kernel_doc
 run "promises" scripts/promises.py check
+run "waits for a server" scripts/waits.py "$WORK/patched/src" \
+	Documentation/filesystems/fuse-waits/places
 run "mutants" scripts/mutants.sh --check
 exit "$status"
