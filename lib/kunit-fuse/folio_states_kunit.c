@@ -86,6 +86,23 @@ static void folio_under_writeback_can_be_read(struct kunit *test)
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
 }
 
+/* FUSE ends writeback of batches; a folio that ends alone is counted alike. */
+static void writeback_of_one_folio_is_counted(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct folio *folio;
+	struct file *file;
+
+	folio = fuse_wb_dirty_folio(wb, &file);
+	folio_lock(folio);
+	KUNIT_ASSERT_TRUE(test, folio_clear_dirty_for_io(folio));
+	folio_start_writeback(folio);
+	folio_unlock(folio);
+	fuse_wb_expect_counters(wb, 0, 1);
+	folio_end_writeback(folio);
+	fuse_wb_expect_counters(wb, 0, 0);
+}
+
 static void write_waits_for_folio_under_writeback(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -264,6 +281,7 @@ static struct kunit_case folio_states_cases[] = {
 	KUNIT_CASE(writeback_ends_with_the_answer),
 	KUNIT_CASE(writeback_ends_for_all_folios_of_a_request),
 	KUNIT_CASE(folio_under_writeback_can_be_read),
+	KUNIT_CASE(writeback_of_one_folio_is_counted),
 	KUNIT_CASE(write_waits_for_folio_under_writeback),
 	KUNIT_CASE(store_makes_folio_dirty),
 	KUNIT_CASE(store_waits_for_folio_under_writeback),

@@ -180,11 +180,12 @@ TEST_F(dirty, server_that_says_eintr_leaves_no_dirty_inode)
 	ASSERT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 1));
 	sent = count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED);
 	EXPECT_LE(2, sent);
-	EXPECT_EQ(0, mnt_run(&self->m, &call_drop_inodes,
-			     (struct call_arg){ }));
-	/* One that is dirty stays. */
-	EXPECT_NE(0, await_req(&self->m, FUSE_FORGET, REQ_ARRIVED, 1));
-	EXPECT_EQ(sent, count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED));
+	/* The flusher would send them once more, without a file. */
+	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ }));
+	EXPECT_EQ(0, fence(&self->m));
+	EXPECT_EQ(sent, count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED)) {
+		TH_LOG("the inode was left dirty");
+	}
 }
 
 /*
