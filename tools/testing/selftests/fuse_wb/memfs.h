@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <linux/types.h>
 
-#define MEMFS_FILES	8
+/* One that was unlinked keeps its place. */
+#define MEMFS_FILES	512
 #define MEMFS_NAME_MAX	32
 #define MEMFS_OPENS	64
 #define MEMFS_SIZE_MAX	(256ULL << 20)
