@@ -270,6 +270,40 @@ TEST_F(through, file_that_has_shrunk_grows_with_zeroes)
 	EXPECT_EQ(-1, first_difference(b->data, b->map, PAGE));
 }
 
+/* The server has not read it yet, and gets what was stored. */
+TEST_F(through, write_in_flight_is_not_cleared_at_the_new_end)
+{
+	const struct req_match asked = { .opcode = FUSE_GETATTR };
+	struct _test_data_bystander *b = &self->b;
+	struct call *c;
+	char path[64];
+
+	snprintf(path, sizeof(path),
+		 "/sys/fs/fuse/connections/%u/max_background", b->m.minor);
+	ASSERT_EQ(0, write_file(path, "1"));
+	ASSERT_EQ(1, server_release(b->m.ctl, 1));
+	ASSERT_NE(0, await_req(&b->m, FUSE_WRITE, REQ_REPLIED, 1));
+	fill_pattern(b->data, LEN, 3);
+	b->map[LEN - 1] = b->data[LEN - 1];
+	ASSERT_EQ(0, start_writeback(&b->m, b->other));
+	ASSERT_NE(0, await_req(&b->m, FUSE_WRITE, REQ_ARRIVED, 2));
+	memcpy(b->map, b->data, PAGE);
+	c = mnt_call(&b->m, &call_fsync, (struct call_arg){ .fd = b->fd });
+	ASSERT_NE(NULL, c);
+	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&b->m, c));
+	ASSERT_EQ(2, count_req(&b->m, FUSE_WRITE, REQ_ARRIVED));
+
+	ASSERT_EQ(0, server_rule(b->m.ctl, &asked, RULE_ATTR_SIZE, SHORT));
+	ASSERT_EQ(0, mnt_run(&b->m, &call_stat, (struct call_arg){
+		.buf = b->path }));
+	ASSERT_EQ(SHORT, kernel_size(b->fd));
+	ASSERT_EQ(1, server_release(b->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_EQ(0, c->ret);
+	ASSERT_EQ(0, server_get(b->m.ctl, "file", 0, b->seen, PAGE));
+	EXPECT_EQ(-1, first_difference(b->data, b->seen, PAGE));
+}
+
 /*
  * What the server has cut off is still in flight, and a write beyond has to drop it
  * first: a reader would find it between.
