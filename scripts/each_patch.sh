@@ -82,7 +82,7 @@ objects()
 	printf '%s\n' fs/fuse/
 	while read -r file; do
 		case $file in
-		fs/fuse/*) ;;
+		fs/fuse/* | lib/kunit-fuse/*) ;;
 		*.c) [ ! -e "$WORK/patched/$ARCH/${file%.c}.o" ] || printf '%s\n' "${file%.c}.o" ;;
 		esac
 	done <"$EACH/files"
