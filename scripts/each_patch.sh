@@ -138,6 +138,8 @@ check_part()
 			continue
 		fi
 		if [ "$base" = 1 ]; then
+			# What a run before has built would not warn again.
+			objects | sed "s#^#$OBJ/#" | xargs -r rm -rf
 			warnings >"$EACH/warnings" ||
 				die "$EX_FAIL" "what comes before $entry does not build for $ARCH"
 			base=0
