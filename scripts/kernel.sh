@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# kernel.sh [config]: configure and build the kernel of ARCH, KERNEL and DEBUG at
-# $WORK/$KERNEL/$ARCH[-$DEBUG], out of tree and incrementally; or configure only.
+# kernel.sh [config|suites]: configure and build the kernel of ARCH, KERNEL and DEBUG
+# at $WORK/$KERNEL/$ARCH[-$DEBUG], out of tree and incrementally; or configure only; or
+# have the KUnit suites in it although patches are left out.
 
 . "$(dirname "$0")/common.sh"
 
@@ -11,8 +12,10 @@ build()
 	kmake -C "$SRC" O="$OBJ" ARCH="$ARCH" "$@"
 }
 
-# What kselftests and KUnit suites need: a kernel for both. The suites call what the
-# whole series has, and are asked for on the kernel's command line.
+MODE=${1:-}
+
+# What kselftests and KUnit suites need: a kernel for both. The suites run when they are
+# asked for on the kernel's command line. Some do not compile without all patches.
 fragments()
 {
 	local suites=$TOP/lib/kunit-fuse files
@@ -20,7 +23,7 @@ fragments()
 	files=("$TOP/$SELFTEST/config" "$TOP/$SELFTEST/config.$ARCH"
 		"$suites/.kunitconfig" "$suites/$ARCH.kunitconfig")
 	[ -z "$DEBUG" ] || files+=("$TOP/$SELFTEST/config.$DEBUG")
-	cat "${files[@]}" | if [ "$KERNEL" = base ] || [ -n "$LEAVE_OUT" ]; then
+	cat "${files[@]}" | if [ "$KERNEL" = base ] || [ -n "$LEAVE_OUT" ] && [ "$MODE" != suites ]; then
 		grep -v '^CONFIG_FUSE_WB_KUNIT_TEST='
 	else
 		cat
@@ -80,7 +83,7 @@ SRC=$WORK/$(kernel_tree)/src
 OBJ=$(kernel_dir)
 configure
 verify_config
-[ "${1:-}" != config ] || exit 0
+[ "$MODE" != config ] || exit 0
 case $ARCH in
 um) build CC="$TOP/scripts/gcc.sh" all ;;
 x86_64) build CC="$TOP/scripts/gcc.sh" vmlinux ;;

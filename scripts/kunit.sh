@@ -70,7 +70,7 @@ new_results kunit
 exec 8>"$WORK/selftests.lock"
 flock 8
 step "1/$STEPS" "source and series" prepare || exit
-step "2/$STEPS" "$ARCH kernel, $KERNEL${DEBUG:+, $DEBUG}" "$TOP/scripts/kernel.sh" || exit "$EX_MACHINERY"
+step "2/$STEPS" "$ARCH kernel, $KERNEL${DEBUG:+, $DEBUG}" "$TOP/scripts/kernel.sh" suites || exit "$EX_MACHINERY"
 exec 8>&-
 note "[3/$STEPS] suites of lib/kunit-fuse"
 kunit_status=0
