@@ -207,6 +207,19 @@ lock_source()
 	flock 7
 }
 
+# For the scripts that build kernels and tests, until unlock_kernels: make check has two
+# guests at a time, but what they run is built by one of them.
+lock_kernels()
+{
+	exec 8>"$WORK/selftests.lock"
+	flock 8
+}
+
+unlock_kernels()
+{
+	exec 8>&-
+}
+
 # One run at a time in a build directory: two would build over each other.
 lock_build()
 {

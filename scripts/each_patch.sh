@@ -154,15 +154,13 @@ check_part()
 
 find_work
 export ARCH
-# A run may be building one of them.
-exec 8>"$WORK/selftests.lock"
-flock 8
+lock_kernels
 for ARCH in um x86_64; do
 	[ -e "$WORK/patched/$ARCH/mm/vmscan.o" ] ||
 		usage_error "build the $ARCH kernel first: make kselftest ARCH=$ARCH"
 	"$TOP/scripts/kernel.sh" config
 done
-exec 8>&-
+unlock_kernels
 pids=()
 for part in um first-half second-half; do
 	ARCH=x86_64

@@ -143,15 +143,13 @@ find_work
 INSTALLED=$WORK/selftests/install
 new_results kselftest
 
-# make check has two guests at a time, but what they run is built by one of them.
-exec 8>"$WORK/selftests.lock"
-flock 8
+lock_kernels
 step "1/$STEPS" "source and series" prepare || exit
 step "2/$STEPS" "$ARCH kernel, $KERNEL${DEBUG:+, $DEBUG}" "$TOP/scripts/kernel.sh" || exit "$EX_MACHINERY"
 step "3/$STEPS" "tests" build_tests || exit "$EX_MACHINERY"
 choose_tests
 step "4/$STEPS" "initramfs" make_initrds || exit "$EX_MACHINERY"
-exec 8>&-
+unlock_kernels
 note "[5/$STEPS] $(wc -l <"$RESULTS/chosen") tests in the guest ..."
 guest_status=0
 for boot in "${boots[@]}"; do

@@ -66,12 +66,10 @@ find_work
 BUILD=$(kernel_dir)
 new_results kunit
 
-# As in kselftest.sh, which may build the same kernel.
-exec 8>"$WORK/selftests.lock"
-flock 8
+lock_kernels
 step "1/$STEPS" "source and series" prepare || exit
 step "2/$STEPS" "$ARCH kernel, $KERNEL${DEBUG:+, $DEBUG}" "$TOP/scripts/kernel.sh" suites || exit "$EX_MACHINERY"
-exec 8>&-
+unlock_kernels
 note "[3/$STEPS] suites of lib/kunit-fuse"
 kunit_status=0
 run_kunit

@@ -143,9 +143,7 @@ INSTALLED=$WORK/selftests/install
 OBSERVE=$INSTALLED/fuse_wb/observe
 new_results regress regress
 
-# As in kselftest.sh: make check has two guests at a time.
-exec 8>"$WORK/selftests.lock"
-flock 8
+lock_kernels
 export BOTH=1
 step "1/$STEPS" "source and series" prepare || exit
 step "2/$STEPS" "$ARCH kernel, base${DEBUG:+, $DEBUG}" on_base "$TOP/scripts/kernel.sh" || exit "$EX_MACHINERY"
@@ -153,7 +151,7 @@ step "3/$STEPS" "$ARCH kernel, patched${DEBUG:+, $DEBUG}" on_patched "$TOP/scrip
 step "4/$STEPS" "observations" build_tests || exit "$EX_MACHINERY"
 choose
 make_initrd
-exec 8>&-
+unlock_kernels
 guest_status=0
 run_base
 note "[6/$STEPS] patched: $(wc -l <"$RESULTS/wanted") observations in the guest ..."

@@ -2,10 +2,10 @@
 /*
  * Those who have to do with a file, but not with the WRITE that its server holds.
  *
- * Who asks for attributes, opens the file, reads a page, or closes what has been
- * sent, waits for no WRITE on Linux 6.12, as it sends copies.  A broken kernel waits
- * for the pages themselves: to drop them, with the lock of a page, or with that of
- * the inode or the directory, so that others wait as well.
+ * Who asks for attributes or opens the file waits for no WRITE on Linux 6.12, as it
+ * sends copies.  A broken kernel waits for the pages themselves, to drop them, with
+ * the directory locked.  Linux 6.12, too, waits with the lock of a page that a reader
+ * wants, and in close(2) for later WRITEs, and SIGKILL does not end every such wait.
  *
  * Promise: bystanders
  */
