@@ -74,18 +74,24 @@ apply_entry()
 	esac
 }
 
-# What the series touches, as far as the kernel of this architecture has it.
-objects()
+# What the series touches, as far as the kernel of this architecture has it: found
+# once, as others may build there meanwhile.
+find_objects()
 {
 	local file
 
-	printf '%s\n' fs/fuse/
 	while read -r file; do
 		case $file in
 		fs/fuse/* | lib/kunit-fuse/*) ;;
 		*.c) [ ! -e "$WORK/patched/$ARCH/${file%.c}.o" ] || printf '%s\n' "${file%.c}.o" ;;
 		esac
-	done <"$EACH/files"
+	done <"$EACH/files" >"$EACH/objects"
+}
+
+objects()
+{
+	printf '%s\n' fs/fuse/
+	cat "$EACH/objects"
 	! grep -q kunit-fuse "$TREE/lib/Makefile" || printf '%s\n' lib/kunit-fuse/
 }
 
@@ -131,6 +137,7 @@ check_part()
 
 	built=$(entries_built "$part")
 	restore_base
+	find_objects
 	configure
 	while read -r entry; do
 		if ! grep -qxF -e "$entry" <<<"$built"; then
