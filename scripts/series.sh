@@ -29,7 +29,8 @@ check_leave_out()
 	local out
 
 	for out in $LEAVE_OUT; do
-		series_patches | sed 's/\.patch$//' | grep -Eq "(^|/)$(printf '%s' "${out%.patch}" | sed 's/[.[\*^$+?(){|]/\\&/g')\$" ||
+		# Not -q: a sed that is not read to its end would fail.
+		series_patches | sed 's/\.patch$//' | grep -E "(^|/)$(printf '%s' "${out%.patch}" | sed 's/[.[\*^$+?(){|]/\\&/g')\$" >/dev/null ||
 			usage_error "LEAVE_OUT: '$out' is not a patch of the series, which are: $(series_patches | tr '\n' ' ')"
 	done
 }

@@ -71,11 +71,11 @@ first=$(picture "$patched")
 apply
 is "$(picture "$patched")" "$first" "a second run changes nothing"
 
-LEAVE_OUT=mm/do-not-migrate-folios-whose-writeback-may-block.patch apply
+LEAVE_OUT=mm/do-not-wait-in-khugepaged-for-writeback-that-may-block.patch apply
 is $? 0 "a patch can be left out"
-! grep -q mapping_writeback_may_block "$patched/mm/migrate.c"
+! grep -q collapse_lock_folio "$patched/mm/khugepaged.c"
 ok $? "and its lines are not there then"
-[ "$patched/mm/migrate.c" -nt "$REPO/series" ]
+[ "$patched/mm/khugepaged.c" -nt "$REPO/series" ]
 ok $? "and is newer than what was built from it before"
 LEAVE_OUT=no-such-patch apply
 is $? 2 "LEAVE_OUT of an unknown patch is wrong usage"
