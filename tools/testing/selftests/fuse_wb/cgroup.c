@@ -95,6 +95,19 @@ const char *memcg_make(struct memcg *cg, const char *where, bool legacy,
 	return NULL;
 }
 
+int memcg_make_below(struct memcg *below, const struct memcg *cg)
+{
+	*below = *cg;
+	below->dir[0] = '\0';
+	if (!cg->legacy && write_in(cg->dir, "cgroup.subtree_control", "+memory"))
+		return failed("cgroup.subtree_control");
+	snprintf(below->dir, sizeof(below->dir), "%.100s/below", cg->dir);
+	if (!mkdir(below->dir, 0755))
+		return 0;
+	below->dir[0] = '\0';
+	return failed("below");
+}
+
 int memcg_remove(struct memcg *cg)
 {
 	__u64 deadline = wait_deadline();

@@ -41,6 +41,12 @@ struct memcg {
 const char *memcg_make(struct memcg *cg, const char *where, bool legacy,
 		       size_t limit);
 
+/*
+ * Make a cgroup without a limit in another one, which has no processes of its own.
+ * Return: 0, or -1 after printing what went wrong.
+ */
+int memcg_make_below(struct memcg *below, const struct memcg *cg);
+
 /* Move every process out and remove the cgroup.  Return: 0, or -1. */
 int memcg_remove(struct memcg *cg);
 

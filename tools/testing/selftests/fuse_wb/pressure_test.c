@@ -13,12 +13,20 @@
 
 #include "common.h"
 #include "memcg.h"
+#include "memhog.h"
 #include "pressure.h"
 
 #define MIB		(1024 * 1024UL)
 #define FILE_NAME	"file"
 #define LIMIT		(16 * MIB)
 #define SIZE		(3 * LIMIT)
+
+/*
+ * So little that its writer starts no writeback, and what is touched in the cgroup
+ * then, which leaves half of that room.
+ */
+#define FEW		(3 * MIB)
+#define TOUCHED		(LIMIT - FEW / 2)
 
 /* Free memory of a machine without a limit; other users may leave some more. */
 #define LEAVE		(32 * MIB)
@@ -96,9 +104,12 @@ static void tell(struct __test_metadata *_metadata, const struct press *p,
 	       c->scan, c->steal, c->oom_kills);
 }
 
-/* @room: bytes that can be dirty at a time, and are left to fsync. */
+/*
+ * @room: bytes that can be dirty at a time, and are left to fsync
+ * @touched: bytes of memory that somebody else in the cgroup takes then, or 0
+ */
 static void check_pressure(struct __test_metadata *_metadata, struct press *p,
-			   bool store, size_t room)
+			   bool store, size_t room, size_t touched)
 {
 	struct dirtier d = { .fd = p->fd, .size = p->size, .store = store };
 	long page = sysconf(_SC_PAGESIZE);
@@ -113,6 +124,16 @@ static void check_pressure(struct __test_metadata *_metadata, struct press *p,
 	ASSERT_LT(0, pid);
 	EXPECT_EQ(0, run_while_served(&p->m, &call_waitpid, (struct call_arg){
 		.fd = pid }));
+	if (touched) {
+		EXPECT_EQ((long)(p->size / page),
+			  vm_counter("/proc/vmstat", "nr_dirty")) {
+			TH_LOG("the pages are written already: reclaim has nothing to do");
+		}
+		pid = memcg_run(&p->cg, touch_memory, &touched);
+		ASSERT_LT(0, pid);
+		EXPECT_EQ(0, run_while_served(&p->m, &call_waitpid,
+					      (struct call_arg){ .fd = pid }));
+	}
 	counters_since(&after, &before);
 	EXPECT_EQ(0, after.oom_kills) {
 		TH_LOG("the OOM killer came while %ld kB were dirty and %ld kB under writeback",
@@ -176,7 +197,43 @@ FIXTURE_TEARDOWN(memcg)
 TEST_F_TIMEOUT(memcg, dirty_data_gets_out_through_the_flusher,
 	       PRESSURE_TIMEOUT)
 {
-	check_pressure(_metadata, &self->p, variant->store, LIMIT);
+	check_pressure(_metadata, &self->p, variant->store, LIMIT, 0);
+}
+
+/* Less than starts writeback, and then memory for somebody else. */
+FIXTURE(full)
+{
+	struct press p;
+};
+
+FIXTURE_VARIANT(full)
+{
+	bool legacy;
+};
+
+FIXTURE_VARIANT_ADD(full, v2_memcg) { .legacy = false };
+FIXTURE_VARIANT_ADD(full, v1_memcg) { .legacy = true };
+
+FIXTURE_SETUP(full)
+{
+	struct press *p = &self->p;
+
+	if (press_setup(_metadata, p, variant, FEW) &&
+	    !use_memcg(_metadata, &p->cg, &p->m, variant->legacy, LIMIT))
+		trace_end(&p->trace);
+}
+
+FIXTURE_TEARDOWN(full)
+{
+	press_teardown(_metadata, &self->p);
+	remove_memcg(_metadata, &self->p.cg);
+}
+
+/* Promise: writepage-flushers, writepage-no-oom */
+TEST_F_TIMEOUT(full, allocation_gets_dirty_data_out_through_the_flusher,
+	       PRESSURE_TIMEOUT)
+{
+	check_pressure(_metadata, &self->p, false, FEW / 2, TOUCHED);
 }
 
 FIXTURE(machine)
@@ -210,7 +267,7 @@ FIXTURE_TEARDOWN(machine)
 TEST_F_TIMEOUT(machine, full_machine_writes_through_the_flusher,
 	       PRESSURE_TIMEOUT)
 {
-	check_pressure(_metadata, &self->p, variant->store, ROOM);
+	check_pressure(_metadata, &self->p, variant->store, ROOM, 0);
 }
 
 TEST_HARNESS_MAIN

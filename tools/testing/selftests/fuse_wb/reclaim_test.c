@@ -18,11 +18,12 @@
 
 #define MIB		(1024 * 1024UL)
 #define LIMIT		(16 * MIB)
-#define DIRTY		(8 * MIB)
+/* Less than half, where a writer would wait. */
+#define DIRTY		(6 * MIB)
 #define CLEAN		(4 * MIB)
 
 /* What is left is less than this; with the clean cache it is enough. */
-#define SOME		(6 * MIB)
+#define SOME		(8 * MIB)
 
 /* More than there can be. */
 #define TOO_MUCH	(12 * MIB)

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A writer in a cgroup that is smaller than what the device may have dirty.
+ *
+ * What is in flight cannot be reclaimed before the server has replied.  A broken
+ * kernel lets the writer go on until nothing else is in the cgroup, and then the
+ * OOM killer comes, for a server that is merely slow.  A sound one lets the writer
+ * wait for its server while there is room for others, and nobody else.
+ */
+
+#include <linux/fs.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "child.h"
+#include "common.h"
+#include "memcg.h"
+#include "memhog.h"
+#include "pressure.h"
+
+#define MIB		(1024 * 1024UL)
+#define LIMIT		(32 * MIB)
+#define SIZE		(3 * LIMIT)
+#define FILE_NAME	"file"
+#define DISK		"/dev/ram0"
+#define MGLRU		"/sys/kernel/mm/lru_gen/enabled"
+
+/*
+ *   cgroup of LIMIT bytes:
+ *        writer ---- SIZE bytes ----> slow, holds each WRITE
+ *        others ---> quick, DISK, new memory
+ */
+FIXTURE(small)
+{
+	struct mnt slow;
+	struct mnt quick;
+	struct memcg cg;
+	struct memcg below;
+	struct memcg *tasks;
+	struct dirtier d;
+	pid_t writer;
+	char lru[16];
+};
+
+/*
+ * store: into a mapping of the file
+ * below: the tasks are in a cgroup without a limit, in the one that has it
+ * mglru: with CONFIG_LRU_GEN, which reclaims in a way of its own
+ */
+FIXTURE_VARIANT(small)
+{
+	bool legacy;
+	bool store;
+	bool below;
+	bool mglru;
+};
+
+FIXTURE_VARIANT_ADD(small, v2_write) { .legacy = false };
+FIXTURE_VARIANT_ADD(small, v2_store) { .store = true };
+FIXTURE_VARIANT_ADD(small, v1_write) { .legacy = true };
+FIXTURE_VARIANT_ADD(small, v1_store) { .legacy = true, .store = true };
+FIXTURE_VARIANT_ADD(small, v2_below) { .below = true };
+FIXTURE_VARIANT_ADD(small, v1_below) { .legacy = true, .below = true };
+FIXTURE_VARIANT_ADD(small, v2_mglru) { .mglru = true };
+FIXTURE_VARIANT_ADD(small, v1_mglru) { .legacy = true, .mglru = true };
+
+static void use_small_cgroup(struct __test_metadata *_metadata,
+			     struct _test_data_small *s, const void *variant,
+			     bool legacy, bool below)
+{
+	/* Room for READs, by which a store gets its page, beside held WRITEs. */
+	const struct server_opts opts = {
+		.writeback_cache = true,
+		.max_background = 64,
+	};
+
+	s->slow.seconds = PRESSURE_SECONDS;
+	s->quick.seconds = PRESSURE_SECONDS;
+	if (!mnt_setup(_metadata, &s->slow, &opts, variant) ||
+	    !mnt_setup(_metadata, &s->quick, &opts, variant) ||
+	    !use_memcg(_metadata, &s->cg, &s->slow, legacy, LIMIT))
+		return;
+	/* They have their memory before somebody needs it. */
+	ASSERT_EQ(0, server_put(s->slow.ctl, FILE_NAME, SIZE - 1, "", 1));
+	ASSERT_EQ(0, server_put(s->quick.ctl, FILE_NAME, SIZE - 1, "", 1));
+	s->d.fd = mnt_open(&s->slow, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, s->d.fd);
+	s->d.size = SIZE;
+	s->tasks = &s->cg;
+	if (below) {
+		ASSERT_EQ(0, memcg_make_below(&s->below, &s->cg));
+		s->tasks = &s->below;
+	}
+}
+
+FIXTURE_SETUP(small)
+{
+	if (variant->mglru && read_line(MGLRU, self->lru, sizeof(self->lru)))
+		SKIP(return, "needs CONFIG_LRU_GEN");
+	use_small_cgroup(_metadata, self, variant, variant->legacy, variant->below);
+	self->d.store = variant->store;
+	/* Not for a test that is skipped, which has no teardown. */
+	if (variant->mglru && self->tasks)
+		ASSERT_EQ(0, write_file(MGLRU, "y"));
+}
+
+static void leave_small_cgroup(struct __test_metadata *_metadata,
+			       struct _test_data_small *s)
+{
+	/* One that is still at it would get SIGBUS when its server is gone. */
+	if (s->writer > 0 && !waitpid(s->writer, NULL, WNOHANG)) {
+		kill(s->writer, SIGKILL);
+		EXPECT_TRUE(child_was_killed(&s->slow, s->writer));
+	}
+	mnt_teardown(_metadata, &s->slow);
+	mnt_teardown(_metadata, &s->quick);
+	EXPECT_EQ(0, memcg_remove(&s->below));
+	remove_memcg(_metadata, &s->cg);
+}
+
+FIXTURE_TEARDOWN(small)
+{
+	leave_small_cgroup(_metadata, self);
+	EXPECT_EQ(0, variant->mglru ? write_file(MGLRU, self->lru) : 0);
+}
+
+/* Without the WRITEs in its way: base has made copies. */
+static bool writer_has_ended(struct _test_data_small *s)
+{
+	return task_state(s->writer, s->writer) == 'Z';
+}
+
+/*
+ * The writer goes on until it has to wait, or until its end.  One that stores may have
+ * to wait sooner, when the flusher sends the very page that it is at.
+ */
+static void fill_up(struct __test_metadata *_metadata, struct _test_data_small *s)
+{
+	long nr = s->d.store ? -1 : SYS_pwrite64;
+	long least = s->d.store ? LIMIT / 8 : LIMIT / 8 * 3;
+	__u64 deadline = wait_deadline();
+
+	ASSERT_EQ(0, hold_req(&s->slow, FUSE_WRITE));
+	s->writer = memcg_run(s->tasks, dirty_file, &s->d);
+	ASSERT_LT(0, s->writer);
+	while (!writer_has_ended(s) &&
+	       (memcg_usage(&s->cg) < least ||
+		!count_req(&s->slow, FUSE_WRITE, REQ_ARRIVED) ||
+		!process_blocked_in(s->writer, nr))) {
+		ASSERT_GT(deadline, now_usec()) {
+			TH_LOG("the writer neither waits nor ends, %ld of %lu bytes are charged",
+			       memcg_usage(&s->cg), LIMIT);
+			process_print(stderr, s->writer);
+		}
+		sched_yield();
+	}
+}
+
+/* Run it in the cgroup.  Return: its wait status, -1 if it does not end. */
+static long run_in(struct _test_data_small *s, int (*fn)(void *), void *arg)
+{
+	pid_t pid = memcg_run(s->tasks, fn, arg);
+
+	return mnt_run(&s->quick, &call_waitpid, (struct call_arg){ .fd = pid });
+}
+
+/* Promise: memcg-writer */
+TEST_F_TIMEOUT(small, writer_waits_before_the_cgroup_is_full, PRESSURE_TIMEOUT)
+{
+	size_t some = LIMIT / 4;
+
+	fill_up(_metadata, self);
+	if (!writer_has_ended(self)) {
+		EXPECT_GE((long)(LIMIT / 4 * 3), memcg_usage(&self->cg)) {
+			TH_LOG("the writer leaves nothing to others");
+		}
+	}
+	EXPECT_EQ(0, run_in(self, touch_memory, &some)) {
+		TH_LOG("the OOM killer came for who needs %zu bytes", some);
+	}
+	EXPECT_EQ(0, find_req(&self->slow, FUSE_WRITE, REQ_REPLIED, 1));
+
+	/* It was this that the writer waited for. */
+	ASSERT_LE(1, server_release(self->slow.ctl, 0));
+	EXPECT_EQ(0, run_while_served(&self->slow, &call_waitpid,
+				      (struct call_arg){ .fd = self->writer }));
+	EXPECT_EQ(0, run_while_served(&self->slow, &call_fsync,
+				      (struct call_arg){ .fd = self->d.fd }));
+	ASSERT_EQ(0, await_pages_in_writeback(0));
+	EXPECT_EQ(0, check_dirty_file(&self->slow, FILE_NAME, SIZE));
+}
+
+/* Promise: memcg-writer, kill */
+TEST_F_TIMEOUT(small, writer_that_waits_can_be_killed, PRESSURE_TIMEOUT)
+{
+	fill_up(_metadata, self);
+	if (writer_has_ended(self)) {
+		EXPECT_EQ(0, mnt_run(&self->slow, &call_waitpid,
+				     (struct call_arg){ .fd = self->writer }));
+		return;
+	}
+	ASSERT_EQ(0, kill(self->writer, SIGKILL));
+	EXPECT_TRUE(child_was_killed(&self->slow, self->writer));
+	EXPECT_EQ(0, find_req(&self->slow, FUSE_WRITE, REQ_REPLIED, 1));
+}
+
+/*
+ * One server holds as much of the cgroup as it may, and another one's writer has
+ * nothing to do with it.
+ *
+ * Promise: memcg-writer
+ */
+TEST_F_TIMEOUT(small, writer_of_another_mount_goes_on, PRESSURE_TIMEOUT)
+{
+	struct dirtier d = { .size = LIMIT / 8 * 3, .store = self->d.store };
+
+	fill_up(_metadata, self);
+	d.fd = mnt_open(&self->quick, FILE_NAME, O_RDWR);
+	ASSERT_LE(0, d.fd);
+	EXPECT_EQ(0, run_in(self, dirty_file, &d)) {
+		TH_LOG("a writer waits for the server of another one");
+	}
+	EXPECT_EQ(0, find_req(&self->slow, FUSE_WRITE, REQ_REPLIED, 1));
+	EXPECT_EQ(0, mnt_run(&self->quick, &call_fsync, (struct call_arg){
+		.fd = d.fd }));
+	EXPECT_EQ(0, check_dirty_file(&self->quick, FILE_NAME, d.size));
+}
+
+/*
+ * Writers of a disk have the cgroup's share of the dirty limit, with cgroup
+ * writeback and so in v2 alone.
+ */
+FIXTURE(disk)
+{
+	struct _test_data_small s;
+	int fd;
+};
+
+FIXTURE_VARIANT(disk)
+{
+	bool legacy;
+};
+
+FIXTURE_VARIANT_ADD(disk, v2_memcg) { .legacy = false };
+
+FIXTURE_SETUP(disk)
+{
+	if (access(DISK, W_OK))
+		SKIP(return, "needs CONFIG_BLK_DEV_RAM");
+	use_small_cgroup(_metadata, &self->s, variant, variant->legacy, false);
+	self->fd = open(DISK, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(disk)
+{
+	/* Nothing of it stays in memory. */
+	EXPECT_EQ(0, ioctl(self->fd, BLKFLSBUF, 0));
+	close(self->fd);
+	leave_small_cgroup(_metadata, &self->s);
+}
+
+/* Promise: memcg-writer */
+TEST_F_TIMEOUT(disk, writer_of_a_disk_does_not_wait_for_the_server,
+	       PRESSURE_TIMEOUT)
+{
+	struct dirtier d = { .fd = self->fd, .size = LIMIT / 4 };
+
+	fill_up(_metadata, &self->s);
+	EXPECT_EQ(0, run_in(&self->s, dirty_file, &d)) {
+		TH_LOG("a writer of " DISK " waits for a server of FUSE");
+	}
+	EXPECT_EQ(0, find_req(&self->s.slow, FUSE_WRITE, REQ_REPLIED, 1));
+}
+
+TEST_HARNESS_MAIN
