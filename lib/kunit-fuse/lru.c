@@ -100,7 +100,7 @@ static struct folio *new_folio(struct folio *src, unsigned long private)
 
 /**
  * fuse_wb_do_migrate - a call: have a folio moved
- * @call: its @data is the folio, its @len the mode
+ * @call: its @data is the folio, its @pos the reason, its @len the mode
  *
  * Return: how many folios stayed, or -EBUSY if the folio is on no LRU list.
  */
@@ -114,7 +114,7 @@ long fuse_wb_do_migrate(struct fuse_wb_call *call)
 		return -EBUSY;
 	node_stat_mod_folio(folio, NR_ISOLATED_FILE, 1);
 	list_add(&folio->lru, &folios);
-	ret = migrate_pages(&folios, new_folio, NULL, 0, call->len, MR_SYSCALL,
+	ret = migrate_pages(&folios, new_folio, NULL, 0, call->len, call->pos,
 			    NULL);
 	if (!list_empty(&folios))
 		node_stat_mod_folio(folio, NR_ISOLATED_FILE, -1);

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Migration moves clean and dirty folios of a FUSE file as those of any other.
- * A folio under writeback it refuses in every mode, where writeback may block:
- * compaction, memory offlining and move_pages(2) go on to the next one. On a
- * broken kernel MIGRATE_SYNC waits for the server.
+ * Where writeback may block, a folio under writeback, or one that is locked while
+ * it is read, is waited for a bounded time by MIGRATE_SYNC, and by no other mode.
+ * A server that answers meanwhile has the folio moved; of another one, migration
+ * leaves the folio where it is. On a broken kernel MIGRATE_SYNC waits for ever, or
+ * not at all.
  *
  * Promise: migration
  */
 
+#include <linux/fadvise.h>
+#include <linux/gfp.h>
 #include <linux/migrate_mode.h>
+#include <linux/mmzone.h>
 #include <linux/pagemap.h>
+#include <linux/sched/signal.h>
 
 #include "fixture.h"
 
@@ -47,7 +53,8 @@ static void folio_under_writeback_is_refused(struct kunit *test)
 	folio = fuse_wb_dirty_folio(wb, &file);
 	req = fuse_wb_hold_writeback(wb, file, folio);
 	KUNIT_EXPECT_EQ(test, 1,
-			fuse_wb_run(wb, fuse_wb_do_migrate, folio, 0, param->mode));
+			fuse_wb_run(wb, fuse_wb_do_migrate, folio, MR_SYSCALL,
+				    param->mode));
 	KUNIT_EXPECT_TRUE(test, folio_test_lru(folio));
 	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
@@ -69,13 +76,246 @@ static void sync_mode_waits_for_writeback_that_ends(struct kunit *test)
 	fuse_wb_write_page(wb, file, 0);
 	folio = fuse_wb_first_folio(wb, file);
 	req = fuse_wb_hold_writeback(wb, file, folio);
-	call = fuse_wb_start(wb, fuse_wb_do_migrate, folio, 0, MIGRATE_SYNC);
+	call = fuse_wb_start(wb, fuse_wb_do_migrate, folio, MR_SYSCALL,
+			     MIGRATE_SYNC);
 	fuse_wb_await_blocked(call, folio_test_waiters(folio));
 
 	fuse_wb_answer(wb->server, req, 0);
 	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
 	expect_moved(wb, file, folio, FUSE_WB_CLEAN);
 }
+
+/* Readahead of page 0 of the file that is the data */
+static long do_readahead(struct fuse_wb_call *call)
+{
+	return vfs_fadvise(call->data, 0, PAGE_SIZE, POSIX_FADV_WILLNEED);
+}
+
+/*
+ * Who holds a folio of "file", and how: under writeback, or locked, not uptodate
+ * while it is read or uptodate while it is laundered.
+ */
+struct held_case {
+	const char *name;
+	u32 opcode;
+	bool launder;
+};
+
+static const struct held_case held_cases[] = {
+	{ "write", FUSE_WRITE },
+	{ "read", FUSE_READ },
+	{ "launder", FUSE_WRITE, true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(held, held_cases, name);
+
+/* Those whose folio is still there when the server has answered. */
+static const struct held_case kept_cases[] = {
+	{ "write", FUSE_WRITE },
+	{ "read", FUSE_READ },
+};
+
+KUNIT_ARRAY_PARAM_DESC(kept, kept_cases, name);
+
+/* Have a folio held; return the request, the folio without a reference. */
+static struct fuse_req *hold_folio(struct fuse_wb *wb,
+				   const struct held_case *held,
+				   struct file **file, struct folio **folio)
+{
+	struct fuse_req *req;
+
+	if (held->opcode == FUSE_READ) {
+		wb->server->attr[FUSE_WB_FILE].size = PAGE_SIZE;
+		*file = fuse_wb_open(wb, "file");
+		fuse_wb_hold(wb->server, FUSE_READ);
+		fuse_wb_start(wb, do_readahead, *file, 0, 0);
+		req = fuse_wb_take(wb->server, FUSE_READ);
+		*folio = fuse_wb_first_folio(wb, *file);
+	} else {
+		*file = fuse_wb_open(wb, "file");
+		fuse_wb_write_page(wb, *file, 0);
+		*folio = fuse_wb_first_folio(wb, *file);
+		if (!held->launder)
+			return fuse_wb_hold_writeback(wb, *file, *folio);
+		fuse_wb_hold(wb->server, FUSE_WRITE);
+		fuse_wb_start(wb, fuse_wb_do_launder, *file, 0, 0);
+		req = fuse_wb_take(wb->server, FUSE_WRITE);
+	}
+	KUNIT_ASSERT_TRUE(wb->test, folio_test_locked(*folio));
+
+	return req;
+}
+
+/* And migration goes on to the next one. */
+static void held_folio_stays_where_it_is(struct kunit *test)
+{
+	const struct held_case *held = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	enum migrate_mode mode;
+	struct folio *folio;
+	struct file *file;
+
+	hold_folio(wb, held, &file, &folio);
+	for (mode = MIGRATE_ASYNC; mode <= MIGRATE_SYNC; mode++) {
+		KUNIT_EXPECT_EQ_MSG(test, 1,
+				    fuse_wb_run(wb, fuse_wb_do_migrate, folio,
+						MR_SYSCALL, mode),
+				    "mode %d", mode);
+		/* Only the last one has waited, and no longer than it may. */
+		KUNIT_EXPECT_EQ_MSG(test, mode == MIGRATE_SYNC,
+				    wb->server->sb->s_migrate_timeout != 0,
+				    "mode %d", mode);
+	}
+	KUNIT_EXPECT_PTR_EQ(test, folio, fuse_wb_first_folio(wb, file));
+	KUNIT_EXPECT_EQ(test, folio_test_locked(folio),
+			held->opcode == FUSE_READ || held->launder);
+}
+
+/* Whoever answers, or uses the file, may need the lock. */
+static void folio_moves_when_the_server_answers(struct kunit *test)
+{
+	const struct held_case *held = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct folio *folio;
+	struct fuse_req *req;
+	struct file *file;
+
+	req = hold_folio(wb, held, &file, &folio);
+	call = fuse_wb_start(wb, fuse_wb_do_migrate, folio, MR_SYSCALL,
+			     MIGRATE_SYNC);
+	fuse_wb_await_blocked(call, folio_test_waiters(folio));
+	KUNIT_EXPECT_EQ(test, folio_test_locked(folio),
+			held->opcode == FUSE_READ);
+
+	fuse_wb_answer(wb->server, req, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	expect_moved(wb, file, folio, FUSE_WB_CLEAN);
+	KUNIT_EXPECT_EQ(test, wb->server->sb->s_migrate_timeout, 0);
+}
+
+/* It comes with a few folios of the whole system again and again. */
+static void compaction_waits_for_no_server(struct kunit *test)
+{
+	const struct held_case *held = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	enum migrate_mode mode;
+	struct folio *folio;
+	struct file *file;
+
+	hold_folio(wb, held, &file, &folio);
+	for (mode = MIGRATE_ASYNC; mode <= MIGRATE_SYNC; mode++)
+		KUNIT_EXPECT_EQ_MSG(test, 1,
+				    fuse_wb_run(wb, fuse_wb_do_migrate, folio,
+						MR_COMPACTION, mode),
+				    "mode %d", mode);
+	KUNIT_EXPECT_EQ(test, wb->server->sb->s_migrate_timeout, 0);
+}
+
+static void fatal_signal_ends_the_wait(struct kunit *test)
+{
+	const struct held_case *held = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct folio *folio;
+	struct file *file;
+
+	hold_folio(wb, held, &file, &folio);
+	call = fuse_wb_start(wb, fuse_wb_do_migrate, folio, MR_SYSCALL,
+			     MIGRATE_SYNC);
+	fuse_wb_await_blocked(call, folio_test_waiters(folio));
+	send_sig(SIGKILL, call->task, 1);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 1);
+	/* Or it was the time that was up. */
+	KUNIT_EXPECT_EQ(test, wb->server->sb->s_migrate_timeout, 0);
+}
+
+/* Or every call would wait for the same stuck server. */
+static void stuck_server_is_not_waited_for_again_at_once(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	unsigned long start, *last = &wb->server->sb->s_migrate_timeout;
+	struct fuse_wb_call *call;
+	struct folio *folio;
+	struct fuse_req *req;
+	struct file *file;
+
+	req = hold_folio(wb, &kept_cases[0], &file, &folio);
+	KUNIT_ASSERT_EQ(test, 1, fuse_wb_run(wb, fuse_wb_do_migrate, folio,
+					     MR_SYSCALL, MIGRATE_SYNC));
+	KUNIT_ASSERT_NE(test, *last, 0);
+
+	start = *last;
+	KUNIT_EXPECT_EQ(test, 1, fuse_wb_run(wb, fuse_wb_do_migrate, folio,
+					     MR_SYSCALL, MIGRATE_SYNC));
+	/* A wait would have set it anew. */
+	KUNIT_EXPECT_EQ(test, *last, start);
+
+	/* Some time later, it is given another chance. */
+	*last -= 60 * HZ;
+	call = fuse_wb_start(wb, fuse_wb_do_migrate, folio, MR_SYSCALL,
+			     MIGRATE_SYNC);
+	fuse_wb_await_blocked(call, folio_test_waiters(folio));
+	fuse_wb_answer(wb->server, req, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	expect_moved(wb, file, folio, FUSE_WB_CLEAN);
+}
+
+#ifdef CONFIG_CONTIG_ALLOC
+/* alloc_contig_range() of the page that is the folio that is the data */
+static long do_alloc_contig(struct fuse_wb_call *call)
+{
+	unsigned long pfn = folio_pfn(call->data);
+	int ret;
+
+	ret = alloc_contig_range(pfn, pfn + 1, MIGRATE_MOVABLE, GFP_KERNEL);
+	if (!ret)
+		free_contig_range(pfn, 1);
+
+	return ret;
+}
+
+/* CMA and gigantic pages need the very page that the folio is in. */
+static void contiguous_allocation_waits_for_healthy_server(struct kunit *test)
+{
+	const struct held_case *held = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct folio *folio;
+	struct fuse_req *req;
+	struct file *file;
+
+	req = hold_folio(wb, held, &file, &folio);
+	call = fuse_wb_start(wb, do_alloc_contig, folio, 0, 0);
+	fuse_wb_await_blocked(call, folio_test_waiters(folio));
+	fuse_wb_answer(wb->server, req, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
+	KUNIT_EXPECT_EQ(test, wb->server->sb->s_migrate_timeout, 0);
+}
+
+static void contiguous_allocation_gives_up_on_stuck_server(struct kunit *test)
+{
+	const struct held_case *held = test->param_value;
+	struct fuse_wb *wb = test->priv;
+	struct folio *folio;
+	struct file *file;
+
+	hold_folio(wb, held, &file, &folio);
+	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, do_alloc_contig, folio, 0, 0),
+			-EBUSY);
+	KUNIT_EXPECT_NE(test, wb->server->sb->s_migrate_timeout, 0);
+}
+#else
+static void contiguous_allocation_waits_for_healthy_server(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_CONTIG_ALLOC");
+}
+
+static void contiguous_allocation_gives_up_on_stuck_server(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_CONTIG_ALLOC");
+}
+#endif
 
 static void dirty_folio_moves_and_stays_dirty(struct kunit *test)
 {
@@ -88,7 +328,8 @@ static void dirty_folio_moves_and_stays_dirty(struct kunit *test)
 	fuse_wb_write_page(wb, file, 0);
 	folio = fuse_wb_first_folio(wb, file);
 	KUNIT_EXPECT_EQ(test, 0,
-			fuse_wb_run(wb, fuse_wb_do_migrate, folio, 0, param->mode));
+			fuse_wb_run(wb, fuse_wb_do_migrate, folio, MR_SYSCALL,
+				    param->mode));
 	expect_moved(wb, file, folio, FUSE_WB_DIRTY);
 	KUNIT_EXPECT_EQ(test, fuse_wb_count(wb->server, FUSE_WB_ARRIVED,
 					    FUSE_WRITE), 0);
@@ -106,13 +347,23 @@ static void clean_folio_moves(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, fuse_wb_fsync(wb, file), 0);
 	folio = fuse_wb_first_folio(wb, file);
 	KUNIT_EXPECT_EQ(test, 0,
-			fuse_wb_run(wb, fuse_wb_do_migrate, folio, 0, param->mode));
+			fuse_wb_run(wb, fuse_wb_do_migrate, folio, MR_SYSCALL,
+				    param->mode));
 	expect_moved(wb, file, folio, FUSE_WB_CLEAN);
 }
 
 static struct kunit_case migration_cases[] = {
 	KUNIT_CASE_PARAM(folio_under_writeback_is_refused, mode_gen_params),
 	KUNIT_CASE(sync_mode_waits_for_writeback_that_ends),
+	KUNIT_CASE_PARAM(held_folio_stays_where_it_is, held_gen_params),
+	KUNIT_CASE_PARAM(folio_moves_when_the_server_answers, kept_gen_params),
+	KUNIT_CASE_PARAM(compaction_waits_for_no_server, held_gen_params),
+	KUNIT_CASE_PARAM(fatal_signal_ends_the_wait, kept_gen_params),
+	KUNIT_CASE(stuck_server_is_not_waited_for_again_at_once),
+	KUNIT_CASE_PARAM(contiguous_allocation_waits_for_healthy_server,
+			 kept_gen_params),
+	KUNIT_CASE_PARAM(contiguous_allocation_gives_up_on_stuck_server,
+			 held_gen_params),
 	KUNIT_CASE_PARAM(dirty_folio_moves_and_stays_dirty, mode_gen_params),
 	KUNIT_CASE_PARAM(clean_folio_moves, mode_gen_params),
 	{}

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Offlining of memory retries without end what will succeed sooner or later,
- * and gives up on what may not: a folio whose writeback may block. On a broken
- * kernel it spins on a stuck FUSE server, or gives up on a page that was only
- * pinned for a moment.
+ * and gives up on what may not: a folio whose writeback may block, while it is
+ * under writeback or being read. On a broken kernel it spins on a stuck FUSE
+ * server, or gives up on a page that was only pinned for a moment.
  *
  * Promise: offlining
  */
 
+#include <linux/fadvise.h>
+#include <linux/fs.h>
 #include <linux/pagemap.h>
 
 #include "../../mm/internal.h"
@@ -19,9 +21,9 @@ static void blocked_rounds_are_limited(struct kunit *test)
 	unsigned int rounds = 0, i;
 
 	for (i = 1; i < OFFLINE_BLOCKED_ROUNDS; i++)
-		KUNIT_ASSERT_FALSE_MSG(test, offline_gives_up(true, &rounds),
+		KUNIT_ASSERT_FALSE_MSG(test, offline_gives_up(true, 0, &rounds),
 				       "in round %u", i);
-	KUNIT_EXPECT_TRUE(test, offline_gives_up(true, &rounds));
+	KUNIT_EXPECT_TRUE(test, offline_gives_up(true, 0, &rounds));
 	KUNIT_EXPECT_EQ(test, rounds, OFFLINE_BLOCKED_ROUNDS);
 }
 
@@ -30,7 +32,7 @@ static void other_rounds_are_not_limited(struct kunit *test)
 	unsigned int rounds = 0, i;
 
 	for (i = 0; i < 100 * OFFLINE_BLOCKED_ROUNDS; i++)
-		KUNIT_ASSERT_FALSE_MSG(test, offline_gives_up(false, &rounds),
+		KUNIT_ASSERT_FALSE_MSG(test, offline_gives_up(false, 0, &rounds),
 				       "in round %u", i);
 	KUNIT_EXPECT_EQ(test, rounds, 0);
 }
@@ -40,27 +42,72 @@ static void other_rounds_do_not_start_the_count_again(struct kunit *test)
 	unsigned int rounds = 0, i;
 
 	for (i = 1; i < OFFLINE_BLOCKED_ROUNDS; i++) {
-		KUNIT_ASSERT_FALSE(test, offline_gives_up(true, &rounds));
-		KUNIT_ASSERT_FALSE(test, offline_gives_up(false, &rounds));
+		KUNIT_ASSERT_FALSE(test, offline_gives_up(true, 0, &rounds));
+		KUNIT_ASSERT_FALSE(test, offline_gives_up(false, 0, &rounds));
 	}
-	KUNIT_EXPECT_TRUE(test, offline_gives_up(true, &rounds));
+	KUNIT_EXPECT_TRUE(test, offline_gives_up(true, 0, &rounds));
 }
 
-/* Also a clean folio: the server may have spliced it into a pipe. */
-static void folio_of_fuse_file_may_block(struct kunit *test)
+/* A slow server lets a folio go now and then. */
+static void progress_starts_the_count_again(struct kunit *test)
+{
+	unsigned int rounds = 0, i;
+
+	for (i = 0; i < 10 * OFFLINE_BLOCKED_ROUNDS; i++) {
+		KUNIT_ASSERT_FALSE(test, offline_gives_up(true, !(i % 5), &rounds));
+		KUNIT_ASSERT_LT(test, rounds, 5);
+	}
+}
+
+static void folio_under_writeback_of_fuse_is_blocked(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
 	struct folio *folio;
 	struct file *file;
 
 	folio = fuse_wb_dirty_folio(wb, &file);
-	KUNIT_EXPECT_TRUE(test, folio_writeback_may_block(folio));
 	fuse_wb_hold_writeback(wb, file, folio);
-	KUNIT_EXPECT_TRUE(test, folio_writeback_may_block(folio));
+	KUNIT_EXPECT_TRUE(test, folio_is_blocked(folio));
 	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
 }
 
-static void folio_of_other_file_does_not_block(struct kunit *test)
+static long do_readahead(struct fuse_wb_call *call)
+{
+	return vfs_fadvise(call->data, 0, PAGE_SIZE, POSIX_FADV_WILLNEED);
+}
+
+static void folio_that_fuse_reads_is_blocked(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct folio *folio;
+	struct fuse_req *req;
+	struct file *file;
+
+	wb->server->attr[FUSE_WB_FILE].size = PAGE_SIZE;
+	file = fuse_wb_open(wb, "file");
+	fuse_wb_hold(wb->server, FUSE_READ);
+	fuse_wb_start(wb, do_readahead, file, 0, 0);
+	req = fuse_wb_take(wb->server, FUSE_READ);
+	folio = fuse_wb_get_folio(wb, file, 0);
+	KUNIT_EXPECT_TRUE(test, folio_is_blocked(folio));
+	fuse_wb_answer(wb->server, req, 0);
+	KUNIT_EXPECT_FALSE(test, folio_is_blocked(folio));
+}
+
+/* Dirty or clean, it moves, unless somebody has pinned it, as any other folio. */
+static void other_folio_of_fuse_is_not_blocked(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct folio *folio;
+	struct file *file;
+
+	folio = fuse_wb_dirty_folio(wb, &file);
+	KUNIT_EXPECT_FALSE(test, folio_is_blocked(folio));
+	KUNIT_ASSERT_EQ(test, fuse_wb_fsync(wb, file), 0);
+	KUNIT_EXPECT_FALSE(test, folio_is_blocked(folio));
+}
+
+static void folio_of_other_file_is_not_blocked(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
 	struct folio *folio;
@@ -69,12 +116,12 @@ static void folio_of_other_file_does_not_block(struct kunit *test)
 	folio = fuse_wb_dirty_folio(wb, &file);
 	clear_bit(AS_WRITEBACK_MAY_BLOCK, &file->f_mapping->flags);
 	fuse_wb_hold_writeback(wb, file, folio);
-	KUNIT_EXPECT_FALSE(test, folio_writeback_may_block(folio));
+	KUNIT_EXPECT_FALSE(test, folio_is_blocked(folio));
 	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
 }
 
-/* Somebody is at work on it, so the next round will tell. */
-static void locked_folio_does_not_count(struct kunit *test)
+/* Somebody is at work on it for a moment, so the next round will tell. */
+static void uptodate_folio_that_is_locked_is_not_blocked(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
 	struct folio *folio;
@@ -82,13 +129,13 @@ static void locked_folio_does_not_count(struct kunit *test)
 
 	folio = fuse_wb_dirty_folio(wb, &file);
 	folio_lock(folio);
-	KUNIT_EXPECT_FALSE(test, folio_writeback_may_block(folio));
+	KUNIT_EXPECT_FALSE(test, folio_is_blocked(folio));
 	KUNIT_EXPECT_TRUE(test, folio_test_locked(folio));
 	folio_unlock(folio);
 }
 
 /* Truncated while migration had it. */
-static void folio_without_file_does_not_block(struct kunit *test)
+static void folio_without_file_is_not_blocked(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
 	struct folio *folio;
@@ -96,17 +143,23 @@ static void folio_without_file_does_not_block(struct kunit *test)
 
 	folio = fuse_wb_dirty_folio(wb, &file);
 	KUNIT_ASSERT_EQ(test, fuse_wb_run(wb, fuse_wb_do_truncate, file, 0, 0), 0);
-	KUNIT_EXPECT_FALSE(test, folio_writeback_may_block(folio));
+	folio_lock(folio);
+	folio_clear_uptodate(folio);
+	KUNIT_EXPECT_FALSE(test, folio_is_blocked(folio));
+	folio_unlock(folio);
 }
 
 static struct kunit_case offline_cases[] = {
 	KUNIT_CASE(blocked_rounds_are_limited),
 	KUNIT_CASE(other_rounds_are_not_limited),
 	KUNIT_CASE(other_rounds_do_not_start_the_count_again),
-	KUNIT_CASE(folio_of_fuse_file_may_block),
-	KUNIT_CASE(folio_of_other_file_does_not_block),
-	KUNIT_CASE(locked_folio_does_not_count),
-	KUNIT_CASE(folio_without_file_does_not_block),
+	KUNIT_CASE(progress_starts_the_count_again),
+	KUNIT_CASE(folio_under_writeback_of_fuse_is_blocked),
+	KUNIT_CASE(folio_that_fuse_reads_is_blocked),
+	KUNIT_CASE(other_folio_of_fuse_is_not_blocked),
+	KUNIT_CASE(folio_of_other_file_is_not_blocked),
+	KUNIT_CASE(uptodate_folio_that_is_locked_is_not_blocked),
+	KUNIT_CASE(folio_without_file_is_not_blocked),
 	{}
 };
 #else
