@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Who writes back a dirty folio of a file: the flushers and fsync, many folios
- * at a time, through ->writepages. Reclaim and migration leave it alone. On a
- * broken kernel they call ->writepage, for one folio in the order of the LRU,
- * and wait for whatever the file system waits for.
+ * at a time, through ->writepages. Reclaim and migration leave it alone, if its
+ * writeback may block or there is no ->writepage. On a broken kernel they call
+ * ->writepage, for one folio in the order of the LRU, and wait for whatever the
+ * file system waits for. There are file systems that need that.
  *
  * FUSE has no ->writepage, so a mapping is made up that has one, which counts.
  */
@@ -197,7 +198,8 @@ static void migration_leaves_dirty_folio_alone(struct kunit *test)
 	for (mode = MIGRATE_ASYNC; mode <= MIGRATE_SYNC; mode++)
 		KUNIT_EXPECT_EQ_MSG(test, 1,
 				    fuse_wb_run(wb, fuse_wb_do_migrate, folio,
-						0, mode), "mode %d", mode);
+						MR_SYSCALL, mode),
+				    "mode %d", mode);
 	expect_untouched(wb, file, folio);
 }
 
@@ -213,10 +215,52 @@ static void migration_moves_it_when_it_is_clean(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, fuse_wb_fsync(wb, file), 0);
 	make_up(test, file, &without_migrate_folio);
 	folio = fuse_wb_first_folio(wb, file);
-	KUNIT_EXPECT_EQ(test, 0, fuse_wb_run(wb, fuse_wb_do_migrate, folio, 0,
-					     MIGRATE_SYNC));
+	KUNIT_EXPECT_EQ(test, 0, fuse_wb_run(wb, fuse_wb_do_migrate, folio,
+					     MR_SYSCALL, MIGRATE_SYNC));
 	KUNIT_EXPECT_PTR_NE(test, fuse_wb_get_folio(wb, file, 0), folio);
 	KUNIT_EXPECT_EQ(test, atomic_read(&writepage_calls), 0);
+}
+
+static void restore_flag(void *mapping)
+{
+	mapping_set_writeback_may_block(mapping);
+}
+
+/* A dirty folio of a file of a file system like NILFS2. */
+static struct folio *dirty_folio_of_other(struct kunit *test,
+					  const struct mapping_case *param)
+{
+	struct folio *folio;
+	struct file *file;
+
+	folio = dirty_folio(test->priv, &file, param);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, restore_flag,
+							   file->f_mapping));
+	clear_bit(AS_WRITEBACK_MAY_BLOCK, &file->f_mapping->flags);
+	return folio;
+}
+
+/* Promise: writepage-reclaim */
+static void pageout_writes_what_does_not_block(struct kunit *test)
+{
+	struct folio *folio = dirty_folio_of_other(test, &mapping_cases[1]);
+
+	KUNIT_EXPECT_EQ(test, fuse_wb_run(test->priv, fuse_wb_do_pageout, folio,
+					  0, 0), KUNIT_PAGEOUT_WRITTEN);
+	KUNIT_EXPECT_EQ(test, atomic_read(&writepage_calls), 1);
+}
+
+/* Promise: writepage-migrate */
+static void migration_writes_what_does_not_block(struct kunit *test)
+{
+	struct folio *folio = dirty_folio_of_other(test, &mapping_cases[2]);
+
+	KUNIT_EXPECT_EQ(test, 1, fuse_wb_run(test->priv, fuse_wb_do_migrate,
+					     folio, 0, MIGRATE_SYNC_LIGHT));
+	KUNIT_EXPECT_EQ(test, atomic_read(&writepage_calls), 0);
+	KUNIT_EXPECT_EQ(test, 1, fuse_wb_run(test->priv, fuse_wb_do_migrate,
+					     folio, 0, MIGRATE_SYNC));
+	KUNIT_EXPECT_LT(test, 0, atomic_read(&writepage_calls));
 }
 
 static void put_file(void *file)
@@ -338,6 +382,8 @@ static struct kunit_case writepage_cases[] = {
 			 mapping_gen_params),
 	KUNIT_CASE(migration_leaves_dirty_folio_alone),
 	KUNIT_CASE(migration_moves_it_when_it_is_clean),
+	KUNIT_CASE(pageout_writes_what_does_not_block),
+	KUNIT_CASE(migration_writes_what_does_not_block),
 	KUNIT_CASE(pageout_asks_shmem_to_write),
 	KUNIT_CASE(pageout_writes_swapcache),
 	{}
