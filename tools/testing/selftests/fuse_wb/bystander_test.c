@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include "ask.h"
 #include "child.h"
 #include "common.h"
 

@@ -167,6 +167,24 @@ TEST_F(killed, direct_read_ends)
 					.len = self->page });
 }
 
+/* It has sent nothing before the page cache is out of the way. */
+TEST_F(killed, direct_write_ends)
+{
+	check_killed(_metadata, self, CLONE_FILES, &call_pwrite,
+		     (struct call_arg){ .fd = self->direct, .buf = self->data,
+					.len = self->page });
+	EXPECT_EQ(1, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
+}
+
+TEST_F(killed, sync_file_range_ends)
+{
+	check_killed(_metadata, self, CLONE_FILES, &call_sync_file_range,
+		     (struct call_arg){ .fd = self->fd,
+					.flags = SYNC_FILE_RANGE_WAIT_BEFORE |
+						 SYNC_FILE_RANGE_WRITE |
+						 SYNC_FILE_RANGE_WAIT_AFTER });
+}
+
 TEST_F(killed, close_ends)
 {
 	check_killed(_metadata, self, CLONE_FILES, &call_close,
