@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Those who walk over all superblocks, while somebody waits to remount one.
+ *
+ * A flusher that waits for a server has s_umount of the superblock shared. A remount
+ * queues for it, as anybody may in a user namespace of his own, and so does a umount;
+ * a broken kernel lets everybody queue behind that: sync(2), suspend, SysRq.  Linux
+ * 6.12 is such a kernel.  A sound one has everything sent and passes by.
+ *
+ * Promise: sync-2
+ */
+
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "common.h"
+
+#define PAGE		4096
+#define FILES		3
+
+static long do_remount(const struct call_arg *arg)
+{
+	return mount(NULL, arg->buf, NULL,
+		     MS_REMOUNT | MS_NOSUID | MS_NODEV, NULL);
+}
+
+static const struct call_op call_remount = {
+	"remount", SYS_mount, do_remount
+};
+
+/* Does a walk over all superblocks end?  All of it is printed if not. */
+static void check_walks(struct __test_metadata *_metadata, struct mnt *m)
+{
+	EXPECT_EQ(0, mnt_run(m, &call_sync, (struct call_arg){ })) {
+		TH_LOG("sync(2) waits for s_umount");
+	}
+	EXPECT_EQ(1, mnt_tell(m, "/proc/sys/vm/drop_caches", "1")) {
+		TH_LOG("drop_caches waits for s_umount");
+	}
+}
+
+/* By a worker of the kernel's: await its last line. */
+static void check_sysrq(struct __test_metadata *_metadata, const char *key,
+			const char *end)
+{
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	__u64 deadline = wait_deadline();
+	char line[1024] = "";
+	ssize_t len;
+
+	ASSERT_LE(0, kmsg);
+	ASSERT_LE(0, lseek(kmsg, 0, SEEK_END));
+	ASSERT_EQ(0, write_file("/proc/sysrq-trigger", key));
+	while (!strstr(line, end)) {
+		len = read(kmsg, line, sizeof(line) - 1);
+		line[len > 0 ? len : 0] = '\0';
+		if (now_usec() >= deadline)
+			break;
+	}
+	EXPECT_NE(NULL, strstr(line, end)) {
+		TH_LOG("awaited for %d s in vain: %s", WAIT_SECONDS, end);
+	}
+	close(kmsg);
+}
+
+/*
+ *   fd: "file"; a flusher sends its times --- SETATTR ---> held
+ *   more: other files, clean
+ *   remount: waits for the flusher
+ */
+FIXTURE(remounted)
+{
+	struct mnt m;
+	int fd;
+	int more[FILES];
+	int sent;
+	struct call *sync;
+	struct call *remount;
+};
+
+FIXTURE_SETUP(remounted)
+{
+	const struct server_opts opts = { .writeback_cache = true };
+	char name[16];
+	int i;
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	for (i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "file-%d", i);
+		self->more[i] = mnt_open(&self->m, name, O_RDWR | O_CREAT);
+		ASSERT_LE(0, self->more[i]);
+		ASSERT_EQ(0, make_file_old(self->more[i]));
+	}
+	self->fd = mnt_open(&self->m, "file", O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, make_file_old(self->fd));
+	self->sent = count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_SETATTR));
+	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 0));
+	/* Linux 6.12 waits in it. */
+	self->sync = mnt_call(&self->m, &call_sync, (struct call_arg){ });
+	ASSERT_NE(NULL, self->sync);
+	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED,
+			       self->sent + 1));
+	self->remount = mnt_call(&self->m, &call_remount, (struct call_arg){
+		.buf = self->m.dir });
+	ASSERT_NE(NULL, self->remount);
+	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, self->remount));
+}
+
+FIXTURE_TEARDOWN(remounted)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+/* The control: all was stuck, and goes on when the server replies. */
+static void check_was_stuck(struct __test_metadata *_metadata,
+			    struct _test_data_remounted *self)
+{
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, self->remount));
+	EXPECT_EQ(self->sent, count_req(&self->m, FUSE_SETATTR, REQ_REPLIED));
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(self->remount));
+	EXPECT_EQ(0, self->remount->ret);
+	EXPECT_EQ(CALL_RETURNED, call_wait_returned(self->sync));
+}
+
+TEST_F(remounted, walks_end_behind_a_remount_that_waits)
+{
+	check_walks(_metadata, &self->m);
+	check_was_stuck(_metadata, self);
+}
+
+TEST_F(remounted, sysrq_s_ends_behind_a_remount_that_waits)
+{
+	check_sysrq(_metadata, "s", "Emergency Sync complete");
+	check_was_stuck(_metadata, self);
+}
+
+TEST_F(remounted, sysrq_u_ends_behind_a_remount_that_waits)
+{
+	check_sysrq(_metadata, "u", "Emergency Remount complete");
+	check_was_stuck(_metadata, self);
+}
+
+TEST_F(remounted, sysrq_j_ends_behind_a_remount_that_waits)
+{
+	check_sysrq(_metadata, "j", "Emergency Thaw complete");
+	check_was_stuck(_metadata, self);
+}
+
+/* What was skipped is not forgotten: the flusher gets to it. */
+TEST_F(remounted, sync_behind_a_remount_that_waits_is_not_lost)
+{
+	const struct req_match late = { .opcode = FUSE_WRITE, .start = PAGE };
+
+	ASSERT_EQ(1, pwrite(self->fd, "y", 1, PAGE));
+	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ }));
+	EXPECT_EQ(0, reqlog_find(self->m.log, &late, REQ_ARRIVED, 1));
+	check_was_stuck(_metadata, self);
+	EXPECT_NE(0, reqlog_wait(self->m.log, &late, REQ_REPLIED, 1));
+}
+
+/*
+ * A remount sends all twice, and then lets go of s_umount. What comes behind that is
+ * skipped by a flusher that looks before it has let go, and not sent by it.
+ */
+TEST_F(remounted, sync_sends_what_a_remount_has_passed_by)
+{
+	const struct req_match late = { .opcode = FUSE_WRITE, .start = PAGE };
+	struct call *c;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(1, pwrite(self->more[i], "x", 1, 0));
+		ASSERT_EQ(1, server_release(self->m.ctl, 1));
+		ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED,
+				       self->sent + 2 + i));
+	}
+	ASSERT_EQ(1, pwrite(self->more[2], "x", 1, PAGE));
+	c = mnt_call(&self->m, &call_sync, (struct call_arg){ });
+	ASSERT_NE(NULL, c);
+	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
+	EXPECT_EQ(0, reqlog_find(self->m.log, &late, REQ_ARRIVED, 1));
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
+	EXPECT_NE(0, reqlog_find(self->m.log, &late, REQ_ARRIVED, 1)) {
+		TH_LOG("sync(2) returned before it was sent");
+	}
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(self->remount));
+	EXPECT_EQ(0, self->remount->ret);
+}
+
+/*
+ *   FILES files, dirty; SETATTR takes its time, and is replied to
+ *   remount: sends all of it, with s_umount
+ */
+FIXTURE(slow)
+{
+	struct mnt m;
+	int sent;
+	int times;
+	struct call *remount;
+};
+
+FIXTURE_SETUP(slow)
+{
+	const struct server_opts opts = { .writeback_cache = true };
+	const struct req_match times = { .opcode = FUSE_SETATTR };
+	char name[16];
+	int i, fd;
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	for (i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "file-%d", i);
+		fd = mnt_open(&self->m, name, O_RDWR | O_CREAT);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, make_file_old(fd));
+		ASSERT_EQ(1, write(fd, "x", 1));
+	}
+	ASSERT_EQ(0, fence(&self->m));
+	self->times = count_req(&self->m, FUSE_SETATTR, REQ_REPLIED);
+	ASSERT_EQ(0, server_rule(self->m.ctl, &times, RULE_DELAY, 1000000));
+	self->remount = mnt_call(&self->m, &call_remount, (struct call_arg){
+		.buf = self->m.dir });
+	ASSERT_NE(NULL, self->remount);
+	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED,
+			       self->times + 1));
+}
+
+FIXTURE_TEARDOWN(slow)
+{
+	mnt_teardown(_metadata, &self->m);
+}
+
+/* A server that is well has everything when sync(2) returns, as without a remount. */
+TEST_F(slow, sync_beside_a_remount_waits_for_a_server_that_gets_ahead)
+{
+	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ }));
+	EXPECT_EQ(FILES, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED)) {
+		TH_LOG("sync(2) returned before all data was sent");
+	}
+	/* The log says so a moment after the kernel has the reply. */
+	ASSERT_EQ(0, fence(&self->m));
+	EXPECT_EQ(self->times + FILES,
+		  count_req(&self->m, FUSE_SETATTR, REQ_REPLIED)) {
+		TH_LOG("sync(2) returned before all times were sent");
+	}
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(self->remount));
+	EXPECT_EQ(0, self->remount->ret);
+}
+
+/*
+ *   readahead of "file" --- READ ---> held; nobody has it open
+ *   a thread of the server: FUSE_NOTIFY_STORE to that page, which waits for READ
+ *   umount(2), of the last mount: waits for the notification, with s_umount
+ */
+FIXTURE(umounted)
+{
+	struct mnt m;
+	int dev;
+	struct call *notify;
+	struct call *umount;
+	struct {
+		struct fuse_out_header head;
+		struct fuse_notify_store_out store;
+		char data[PAGE];
+	} msg;
+};
+
+FIXTURE_SETUP(umounted)
+{
+	const struct server_opts opts = { };
+	int fd;
+
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	self->msg.head.len = sizeof(self->msg);
+	self->msg.head.error = FUSE_NOTIFY_STORE;
+	self->msg.store.nodeid = 2;
+	self->msg.store.size = PAGE;
+	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->msg.data, PAGE));
+	self->dev = mnt_dev(&self->m);
+	ASSERT_LE(0, self->dev);
+	fd = mnt_open(&self->m, "file", O_RDONLY);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_READ));
+	ASSERT_EQ(0, posix_fadvise(fd, 0, PAGE, POSIX_FADV_WILLNEED));
+	ASSERT_NE(0, await_req(&self->m, FUSE_READ, REQ_ARRIVED, 1));
+	ASSERT_EQ(0, close(fd));
+	self->notify = mnt_call(&self->m, &call_write, (struct call_arg){
+		.fd = self->dev, .buf = &self->msg, .len = sizeof(self->msg) });
+	ASSERT_NE(NULL, self->notify);
+	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, self->notify));
+	self->umount = mnt_call(&self->m, &call_umount, (struct call_arg){
+		.buf = self->m.dir });
+	ASSERT_NE(NULL, self->umount);
+	/* No fence: there is no path to the mount any more. */
+	ASSERT_EQ(CALL_BLOCKED, call_wait_blocked(self->umount));
+}
+
+FIXTURE_TEARDOWN(umounted)
+{
+	close(self->dev);
+	mnt_teardown(_metadata, &self->m);
+}
+
+TEST_F(umounted, walks_end_behind_a_umount_that_waits)
+{
+	check_walks(_metadata, &self->m);
+	EXPECT_FALSE(call_returned(self->umount));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_READ, REQ_REPLIED, 1));
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(self->notify));
+	EXPECT_EQ((long)sizeof(self->msg), self->notify->ret);
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(self->umount));
+	EXPECT_EQ(0, self->umount->ret);
+}
+
+static long do_mount_overlay(const struct call_arg *arg)
+{
+	return mount("overlay", arg->to, "overlay", MS_RDONLY, arg->buf);
+}
+
+static const struct call_op call_mount_overlay = {
+	"mount of an overlay", SYS_mount, do_mount_overlay
+};
+
+/*
+ *   an overlay of the mount and another directory --- STATFS ---> held
+ *
+ * Its superblock is there, but not ready.
+ */
+FIXTURE(overlay)
+{
+	struct mnt m;
+	char dir[80];
+	char opts[256];
+	struct call *mount;
+};
+
+FIXTURE_SETUP(overlay)
+{
+	const struct server_opts opts = { };
+
+	if (access("/sys/module/overlay", F_OK))
+		SKIP(return, "needs CONFIG_OVERLAY_FS");
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	snprintf(self->dir, sizeof(self->dir), "%s.top", self->m.dir);
+	snprintf(self->opts, sizeof(self->opts), "lowerdir=%s:/tmp",
+		 self->m.dir);
+	ASSERT_EQ(0, mkdir(self->dir, 0700));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_STATFS));
+	self->mount = mnt_call(&self->m, &call_mount_overlay,
+			       (struct call_arg){
+		.buf = self->opts, .to = self->dir });
+	ASSERT_NE(NULL, self->mount);
+	ASSERT_NE(0, await_req(&self->m, FUSE_STATFS, REQ_ARRIVED, 1));
+	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, self->mount));
+}
+
+FIXTURE_TEARDOWN(overlay)
+{
+	umount2(self->dir, MNT_DETACH);
+	rmdir(self->dir);
+	mnt_teardown(_metadata, &self->m);
+}
+
+TEST_F(overlay, walks_end_beside_a_mount_that_waits)
+{
+	check_walks(_metadata, &self->m);
+	EXPECT_EQ(0, find_req(&self->m, FUSE_STATFS, REQ_REPLIED, 1));
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(self->mount));
+	EXPECT_EQ(0, self->mount->ret) {
+		TH_LOG("mount: %s", strerror(self->mount->err));
+	}
+}
+
+TEST_HARNESS_MAIN
