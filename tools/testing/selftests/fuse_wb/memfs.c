@@ -22,6 +22,7 @@
 #include "memdir.h"
 #include "memfs.h"
 #include "memlock.h"
+#include "memname.h"
 #include "server.h"
 
 static struct memfs *req_memfs(fuse_req_t req)
@@ -115,7 +116,8 @@ int memfs_setattr(struct memfile *file, const struct stat *attr, __u32 valid)
 	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (valid & FATTR_MODE)
-		file->attr.st_mode = S_IFREG | (attr->st_mode & 07777);
+		file->attr.st_mode = (file->attr.st_mode & S_IFMT) |
+				     (attr->st_mode & 07777);
 	if (valid & FATTR_UID)
 		file->attr.st_uid = attr->st_uid;
 	if (valid & FATTR_GID)
@@ -415,8 +417,7 @@ static void do_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t off_in,
 		fuse_reply_write(req, len);
 }
 
-/* A file that is open stays, under a name that nobody can look up. */
-static int memfs_unlink(struct memfs *fs, const char *name)
+int memfs_unlink(struct memfs *fs, const char *name)
 {
 	struct memfile *file = memfs_find(fs, name);
 
@@ -462,8 +463,13 @@ const struct fuse_lowlevel_ops memfs_ops = {
 	.getattr	= do_getattr,
 	.setattr	= do_setattr,
 	.create		= do_create,
+	.mknod		= memname_mknod,
+	.mkdir		= memname_mkdir,
+	.symlink	= memname_symlink,
+	.readlink	= memname_readlink,
 	.rename		= do_rename,
 	.unlink		= do_unlink,
+	.rmdir		= memname_rmdir,
 	.open		= do_open,
 	.release	= do_release,
 	.read		= do_read,

@@ -64,6 +64,8 @@ int memfs_resize(struct memfile *file, __u64 size);
 /* What SETATTR does; @valid are the bits of FATTR_* that count. */
 int memfs_setattr(struct memfile *file, const struct stat *attr, __u32 valid);
 int memfs_store(struct memfile *file, __u64 off, const void *data, size_t len);
+/* A file that is open stays, under a name that nobody can look up. */
+int memfs_unlink(struct memfs *fs, const char *name);
 
 /* What the reply to LOOKUP says of a file. */
 void memfs_fill_entry(const struct memfs *fs, const struct memfile *file,
