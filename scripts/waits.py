@@ -72,9 +72,9 @@ WAITS = (
         deactivate_super sync_filesystem sync_inodes_sb writeback_inodes_sb\w*
         wb_wait_for_completion freeze_super sync_bdevs start_sync_wait ksys_sync_helper'''),
     # Inode locks, requests and other waits of FUSE
-    ('fs/namespace.c', 'inode_lock'),
-    ('fs/fuse/*', r'''inode_lock(_shared|_nested)? fuse_simple_(request|idmap_request) _*wait_var_event\w* wait_event\w*
-        wait_for_completion\w*'''))
+    ('fs/namespace.c', 'inode_lock(_killable)?'),
+    ('fs/fuse/*', r'''inode_lock(_shared)?(_killable)?(_nested)? fuse_simple_(request|idmap_request)
+        _*wait_var_event\w* wait_event\w* wait_for_completion\w*'''))
 
 LOCKS = re.compile(r'\b((?:down_read|down_write|mutex_lock)(?:_killable)?)\(&(?:'
                    r'[\w>.-]+->(?:s_umount|killsb|i_rwsem)|(?:get_fuse_inode\(\w+\)|fi)->mutex)\)')

@@ -179,6 +179,28 @@ static bool all_fit(char *p, size_t len, const char *block)
 	return true;
 }
 
+/* For whoever has to find out why there was no room. */
+static void tell_room(const char *block)
+{
+	char path[80], line[128];
+	int i, online = 0;
+	FILE *f;
+
+	for (i = 0; i < MAX_BLOCK_NR; i++) {
+		snprintf(path, sizeof(path), MEMORY "/memory%d", i);
+		online += block_is_movable(path) &&
+			  file_says(path, "state", "online");
+	}
+	fprintf(stderr, "# %d movable blocks are online\n", online);
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo",
+		 block ? block_node(block) : 0);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		fprintf(stderr, "# %s", line);
+	if (f)
+		fclose(f);
+}
+
 /*
  * Use up memory until the next pages are from @block.  As every processor keeps
  * free pages of its own, stay on one.
@@ -217,9 +239,11 @@ int cache_in_block(int fd, size_t len, const char *block)
 		fit = all_fit(p, len, block);
 		munmap(p, len);
 	}
-	if (!fit)
+	if (!fit) {
 		fprintf(stderr, "# awaited in vain: all pages of a file in %s\n",
 			block ? block : "a block that can go offline");
+		tell_room(block);
+	}
 	return fit ? 0 : -1;
 }
 
