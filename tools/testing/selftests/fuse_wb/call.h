@@ -41,6 +41,8 @@ struct call_op {
 };
 
 extern const struct call_op call_close;
+/* drop_caches, for the inodes that nobody uses */
+extern const struct call_op call_drop_inodes;
 /* fchmod(2), with the mode as @flags */
 extern const struct call_op call_fchmod;
 extern const struct call_op call_fdatasync;

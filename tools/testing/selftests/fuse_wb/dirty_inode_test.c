@@ -146,22 +146,6 @@ TEST_F(dirty, rename_leaves_no_dirty_inode)
 		.buf = self->path, .to = to }, FUSE_RENAME);
 }
 
-static long do_drop_inodes(const struct call_arg *arg)
-{
-	int i;
-
-	(void)arg;
-	/* What has been used of late gets a second chance. */
-	for (i = 0; i < 3; i++)
-		if (write_file("/proc/sys/vm/drop_caches", "2"))
-			return -1;
-	return 0;
-}
-
-static const struct call_op call_drop_inodes = {
-	"dropping inodes", SYS_write, do_drop_inodes
-};
-
 /*
  * It is not the kernel that was interrupted: nobody sends the times again, and the
  * inode is as clean as after any other error.

@@ -65,22 +65,6 @@ FIXTURE_TEARDOWN(unopened)
 	mnt_teardown(_metadata, &self->m);
 }
 
-static long do_drop_inodes(const struct call_arg *arg)
-{
-	int i;
-
-	(void)arg;
-	/* What has been used of late gets a second chance. */
-	for (i = 0; i < 3; i++)
-		if (write_file("/proc/sys/vm/drop_caches", "2"))
-			return -1;
-	return 0;
-}
-
-static const struct call_op call_drop_inodes = {
-	"dropping inodes", SYS_write, do_drop_inodes
-};
-
 /*
  * SETATTR is held, and nobody has the file open.  Reclaim does not wait, nor does a
  * lookup of the file, and once the reply comes the server has the kernel's times, and
