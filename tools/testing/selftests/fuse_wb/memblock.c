@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Blocks of memory that can be taken offline, see memblock.h. */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +10,9 @@
 #include <unistd.h>
 #include <linux/mempolicy.h>
 
+#include "call.h"
 #include "memblock.h"
+#include "mnt.h"
 #include "proc.h"
 #include "wait.h"
 
@@ -260,4 +263,20 @@ char *spread_pages(size_t size)
 			    MADV_DONTNEED))
 			return NULL;
 	return p;
+}
+
+struct call *block_offline(struct mnt *m, const char *state)
+{
+	int fd = open(state, O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 ? NULL : mnt_call(m, &call_write, (struct call_arg){
+		.fd = fd, .buf = "offline", .len = 7 });
+}
+
+int block_await_offline(struct call *c)
+{
+	if (!c || call_wait_returned(c) != CALL_RETURNED)
+		return -ETIMEDOUT;
+	close(c->arg.fd);
+	return -c->err;
 }

@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <linux/types.h>
 
+struct call;
+struct mnt;
+
 #define MEMORY		"/sys/devices/system/memory"
 #define MAX_BLOCK_NR	4096
 
@@ -57,5 +60,11 @@ int cache_in_block(int fd, size_t len, const char *block);
  * so that compaction moves pages to the rest.  Return: its address, or NULL.
  */
 char *spread_pages(size_t size);
+
+/* Have a thread write "offline" to a block's file @state.  Return: the call, or NULL. */
+struct call *block_offline(struct mnt *m, const char *state);
+
+/* Let it end.  Return: 0, or a negative errno. */
+int block_await_offline(struct call *c);
 
 #endif

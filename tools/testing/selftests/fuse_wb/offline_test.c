@@ -110,24 +110,6 @@ FIXTURE_TEARDOWN(mixed)
 	mnt_teardown(_metadata, &self->m);
 }
 
-static struct call *offline(struct _test_data_mixed *self)
-{
-	int fd = open(self->state, O_WRONLY | O_CLOEXEC);
-
-	return fd < 0 ? NULL : mnt_call(&self->m, &call_write,
-					(struct call_arg){
-		.fd = fd, .buf = "offline", .len = 7 });
-}
-
-/* Let it end.  Return: 0, or a negative errno. */
-static int await_offline(struct call *c)
-{
-	if (!c || call_wait_returned(c) != CALL_RETURNED)
-		return -ETIMEDOUT;
-	close(c->arg.fd);
-	return -c->err;
-}
-
 /* Is one of the pages of a file here? */
 static bool has_page(const char *map, __u64 pfn)
 {
@@ -198,7 +180,7 @@ static void check_block_can_go(struct __test_metadata *_metadata,
 {
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
-	EXPECT_EQ(0, await_offline(offline(self)));
+	EXPECT_EQ(0, block_await_offline(block_offline(&self->m, self->state)));
 	EXPECT_TRUE(file_says(self->dir, "state", "offline"));
 	check_files(_metadata, self, false);
 	EXPECT_EQ(0, write_file(self->state, "online_movable"));
@@ -211,7 +193,7 @@ TEST_F(mixed, offlining_gives_up_and_says_on_which_page)
 	int i;
 
 	for (i = 0; i < 3; i++) {
-		EXPECT_EQ(-EBUSY, await_offline(offline(self)));
+		EXPECT_EQ(-EBUSY, block_await_offline(block_offline(&self->m, self->state)));
 		EXPECT_EQ(1, times_given_up(self));
 		EXPECT_TRUE(file_says(self->dir, "state", "online"));
 		EXPECT_TRUE(block_is_movable(self->dir));
@@ -235,11 +217,11 @@ TEST_F(mixed, signal_ends_offlining)
 
 	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
 	do {
-		c = offline(self);
+		c = block_offline(&self->m, self->state);
 		ASSERT_NE(NULL, c);
 		if (call_wait_blocked(c) == CALL_BLOCKED)
 			syscall(SYS_tgkill, getpid(), c->tid, SIGUSR1);
-		err = await_offline(c);
+		err = block_await_offline(c);
 	} while (err == -EBUSY && now_usec() < deadline);
 	EXPECT_EQ(-EINTR, err);
 	EXPECT_TRUE(file_says(self->dir, "state", "online"));

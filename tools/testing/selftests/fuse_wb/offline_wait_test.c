@@ -75,24 +75,6 @@ FIXTURE_TEARDOWN(clean)
 		EXPECT_EQ(0, write_file(self->state, "online_movable"));
 }
 
-static struct call *offline(struct _test_data_clean *self)
-{
-	int fd = open(self->state, O_WRONLY | O_CLOEXEC);
-
-	return fd < 0 ? NULL : mnt_call(&self->m, &call_write,
-					(struct call_arg){
-		.fd = fd, .buf = "offline", .len = 7 });
-}
-
-/* Let it end.  Return: 0, or a negative errno. */
-static int await_offline(struct call *c)
-{
-	if (!c || call_wait_returned(c) != CALL_RETURNED)
-		return -ETIMEDOUT;
-	close(c->arg.fd);
-	return -c->err;
-}
-
 /*
  * Drop the pages and read them again; the server holds the READ.  What was freed
  * last on this processor is used first: the pages are in the same block again.
@@ -124,7 +106,7 @@ static void check_block_can_go(struct __test_metadata *_metadata,
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(reader));
 	EXPECT_EQ(LEN, reader->ret);
 	EXPECT_EQ(-1, first_difference(self->data, reader->arg.buf, LEN));
-	EXPECT_EQ(0, await_offline(offline(self)));
+	EXPECT_EQ(0, block_await_offline(block_offline(&self->m, self->state)));
 	EXPECT_TRUE(file_says(self->dir, "state", "offline"));
 }
 
@@ -133,7 +115,7 @@ TEST_F(clean, offlining_gives_up_on_page_that_is_being_read)
 	static char buf[LEN];
 	struct call *reader = read_again(_metadata, self, buf);
 
-	ASSERT_EQ(-EBUSY, await_offline(offline(self)));
+	ASSERT_EQ(-EBUSY, block_await_offline(block_offline(&self->m, self->state)));
 	check_block_can_go(_metadata, self, reader);
 }
 
@@ -154,11 +136,11 @@ TEST_F(clean, signal_ends_offlining_of_page_that_is_being_read)
 	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
 	reader = read_again(_metadata, self, buf);
 	do {
-		c = offline(self);
+		c = block_offline(&self->m, self->state);
 		ASSERT_NE(NULL, c);
 		if (call_wait_blocked(c) == CALL_BLOCKED)
 			syscall(SYS_tgkill, getpid(), c->tid, SIGUSR1);
-		err = await_offline(c);
+		err = block_await_offline(c);
 	} while (err == -EBUSY && now_usec() < deadline);
 	ASSERT_EQ(-EINTR, err);
 	check_block_can_go(_metadata, self, reader);
@@ -187,7 +169,7 @@ TEST_F(clean, offlining_tries_on_while_clean_page_is_held)
 	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
 	/* The pipe has a reference to the page. */
 	ASSERT_EQ(1, vmsplice(fds[1], &iov, 1, 0));
-	c = offline(self);
+	c = block_offline(&self->m, self->state);
 	ASSERT_NE(NULL, c);
 	EXPECT_TRUE(await_rounds(c)) {
 		TH_LOG("offlining has %s", call_returned(c) ? "given up" :
@@ -196,7 +178,7 @@ TEST_F(clean, offlining_tries_on_while_clean_page_is_held)
 	ASSERT_FALSE(call_returned(c));
 	close(fds[0]);
 	close(fds[1]);
-	EXPECT_EQ(0, await_offline(c));
+	EXPECT_EQ(0, block_await_offline(c));
 	EXPECT_TRUE(file_says(self->dir, "state", "offline"));
 	EXPECT_EQ(-1, first_difference(self->data, self->map, LEN));
 }
