@@ -79,6 +79,7 @@ static long do_readahead(struct fuse_wb_call *call)
 static void folio_that_fuse_reads_is_blocked(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
 	struct folio *folio;
 	struct fuse_req *req;
 	struct file *file;
@@ -86,11 +87,13 @@ static void folio_that_fuse_reads_is_blocked(struct kunit *test)
 	wb->server->attr[FUSE_WB_FILE].size = PAGE_SIZE;
 	file = fuse_wb_open(wb, "file");
 	fuse_wb_hold(wb->server, FUSE_READ);
-	fuse_wb_start(wb, do_readahead, file, 0, 0);
+	call = fuse_wb_start(wb, do_readahead, file, 0, 0);
 	req = fuse_wb_take(wb->server, FUSE_READ);
 	folio = fuse_wb_get_folio(wb, file, 0);
 	KUNIT_EXPECT_TRUE(test, folio_is_blocked(folio));
 	fuse_wb_answer(wb->server, req, 0);
+	/* Without FUSE_ASYNC_READ it is the reader that unlocks the folio */
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
 	KUNIT_EXPECT_FALSE(test, folio_is_blocked(folio));
 }
 
