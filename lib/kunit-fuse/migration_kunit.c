@@ -275,6 +275,34 @@ static long do_alloc_contig(struct fuse_wb_call *call)
 	return ret;
 }
 
+/*
+ * hold_folio(), with the folio in a pageblock of which all can be moved: one of
+ * the kernel's own pages anywhere in it, and it cannot be isolated. Of the pages
+ * of a free block that are freed one by one, the last wait on this processor's
+ * list for whoever wants a movable page next.
+ */
+static struct fuse_req *hold_folio_in_free_block(struct fuse_wb *wb,
+						 const struct held_case *held,
+						 struct file **file,
+						 struct folio **folio)
+{
+	unsigned long pfn, next;
+	struct fuse_req *req;
+	struct page *block;
+
+	block = alloc_pages(GFP_HIGHUSER_MOVABLE, pageblock_order);
+	KUNIT_ASSERT_NOT_NULL(wb->test, block);
+	split_page(block, pageblock_order);
+	pfn = page_to_pfn(block);
+	for (next = pfn; next < pfn + pageblock_nr_pages; next++)
+		__free_page(pfn_to_page(next));
+	req = hold_folio(wb, held, file, folio);
+	KUNIT_ASSERT_EQ_MSG(wb->test, pageblock_start_pfn(folio_pfn(*folio)),
+			    pfn, "the folio is not in the block that was freed");
+
+	return req;
+}
+
 /* CMA and gigantic pages need the very page that the folio is in. */
 static void contiguous_allocation_waits_for_healthy_server(struct kunit *test)
 {
@@ -285,7 +313,7 @@ static void contiguous_allocation_waits_for_healthy_server(struct kunit *test)
 	struct fuse_req *req;
 	struct file *file;
 
-	req = hold_folio(wb, held, &file, &folio);
+	req = hold_folio_in_free_block(wb, held, &file, &folio);
 	call = fuse_wb_start(wb, do_alloc_contig, folio, 0, 0);
 	fuse_wb_await_blocked(call, folio_test_waiters(folio));
 	fuse_wb_answer(wb->server, req, 0);
@@ -300,7 +328,7 @@ static void contiguous_allocation_gives_up_on_stuck_server(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	hold_folio(wb, held, &file, &folio);
+	hold_folio_in_free_block(wb, held, &file, &folio);
 	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, do_alloc_contig, folio, 0, 0),
 			-EBUSY);
 	KUNIT_EXPECT_NE(test, wb->server->sb->s_migrate_timeout, 0);
