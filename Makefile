@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The entry points. Each is a line that calls a script; README.md explains them.
+# The entry points. Each is a line that calls a script; README.md and
+# CONTRIBUTING.md explain them.
 # Variables given on the command line reach the scripts through the environment.
 
 .PHONY: help kselftest regress fio kunit bench mutants promises pressure check tree refresh mbox exec shell
@@ -30,7 +31,7 @@ bench: ## side-by-side speed of the base and the patched kernel
 mutants: ## the tests on kernels that break a promise, one line each: MUTANTS=
 	@scripts/mutants.sh $(MUTANTS)
 
-promises: ## the tables of README.md: which tests prove what, and fail without which patch
+promises: ## write scripts/tests/*.md: which tests prove what, and fail without which patch
 	@scripts/promises.py
 
 pressure: ## base against patched, when more is written than fits into memory: a table

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What every script here shares: the variables of README.md, exit statuses,
+# What every script here shares: the variables of make help, exit statuses,
 # messages, and steps that show how far they have come. Source it first:
 #
 #	. "$(dirname "$0")/common.sh"

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Make the tables of README.md that say what proves what.
+"""Make the pages that say what proves what.
 
-promises.py [check]: without an argument, write the tables into README.md, else
-print what is wrong with them. They are made from
+promises.py [check]: without an argument, write the pages, else print what is wrong
+with them. They are scripts/tests/promises.md and patches.md beside it, made from
 
     tools/testing/selftests/fuse_wb/promises    a promise a line, with its key
     "Promise: KEY, KEY" above a test            in the sources of the tests
@@ -20,6 +20,7 @@ import glob
 import os
 import re
 import sys
+import textwrap
 
 # The source tree is only read
 sys.dont_write_bytecode = True
@@ -30,9 +31,40 @@ SELFTEST = 'tools/testing/selftests/fuse_wb'
 PROMISES = f'{SELFTEST}/promises'
 MUTANTS = 'scripts/tests/mutants'
 EXPECTED = f'{SELFTEST}/expected'
-README = 'README.md'
-BEGIN = '<!-- {} begins: written by make promises -->'
-END = '<!-- {} ends -->'
+COLUMNS = 100
+
+PROMISES_PAGE = 'scripts/tests/promises.md'
+PROMISES_HEAD = '''\
+# Promise by promise
+
+Made by `make promises`; do not edit it. It comes from three places:
+
+- the promises, with their keys: `tools/testing/selftests/fuse_wb/promises`
+- the tests that prove them: "Promise: KEY" in the comment above a test
+- the mutants: `scripts/tests/mutants` has kernels that break a promise, a line each, with
+  the tests that have to fail on them
+
+A name that begins with `fuse_wb_` is a KUnit suite, any other is a kselftest program.
+`make mutants` runs all mutants, `make check` one. [patches.md](patches.md) has the tests
+that have to fail when a patch is left out.
+'''
+
+PATCHES_PAGE = 'scripts/tests/patches.md'
+PATCHES_HEAD = '''\
+# Patch by patch
+
+Made by `make promises` from the file `series`, the patches and `scripts/tests/mutants`; do
+not edit it.
+
+## The series, in order'''
+
+WITHOUT_HEAD = '''
+## The tests that have to fail without a patch
+
+`make kselftest LEAVE_OUT=PATCH` runs the tests without a patch. Here are those that
+`make mutants` leaves out, alone or two together.
+'''
+
 USAGE = 2
 
 TOKEN = re.compile(r'''
@@ -172,56 +204,85 @@ def named(patterns, tests):
     return [test for test in tests if any(matches(p, test) for p in patterns)]
 
 
+def item(depth, text):
+    """An item of a list, with the lines that it takes."""
+    return textwrap.fill(text, COLUMNS, initial_indent='  ' * depth + '- ',
+                         subsequent_indent='  ' * (depth + 1),
+                         break_long_words=False, break_on_hyphens=False)
+
+
 def names(tests):
-    """Tests as a cell of a table: each program with its tests."""
+    """Tests as items: each program with its tests."""
     programs = collections.defaultdict(list)
     for test in tests:
         programs[test.program].append(f'`{test.name}`')
-    return '; '.join(f'**{program}**: {", ".join(found)}'
-                     for program, found in programs.items())
+    for program, found in programs.items():
+        yield item(1, f'**{program}**: {", ".join(found)}')
 
 
-def promise_tables(sections, tests, mutants):
-    """The table of promises, their tests and the mutants that turn them red."""
+def promises_page(sections, tests, mutants):
+    """The lines of the promises, their tests and the mutants that turn them red."""
+    yield PROMISES_HEAD
     for title, promises in sections.items():
-        yield ''
-        yield f'**{title}**'
-        yield ''
-        yield '| promise | proved by | mutants |'
-        yield '|---|---|---|'
+        yield f'## {title}\n'
         for key, text in promises.items():
             proofs = [test for test, keys in tests.items() if key in keys]
             killers = [f'`{mutant.name}`' for mutant in mutants
                        if named(mutant.tests, proofs)]
-            yield f'| `{key}`: {text} | {names(proofs)} | {", ".join(killers)} |'
-    yield ''
+            yield item(0, f'`{key}`: {text}')
+            yield from names(proofs)
+            yield item(1, f'mutants: {", ".join(killers)}')
+        yield ''
 
 
-def patch_table(tests, mutants):
-    """The table of patches and the tests that fail without them."""
+def read_series():
+    """The patches of the series: [(group, name, subject)].
+
+    A comment of one line names a group; a longer one is the message of an overlay.
+    """
+    group, patches = '', []
     with open(os.path.join(TOP, 'series'), encoding='utf-8') as file:
-        order = re.findall(r'^([\w-].*/(.*))\.patch$', file.read(), re.MULTILINE)
-    place = {name: number for number, both in enumerate(order) for name in both}
-    yield ''
-    yield '| left out | these have to fail |'
-    yield '|---|---|'
+        blocks = re.findall(r'((?:^#(?!\+).*\n)*)((?:^[^#\n].*\n)*)', file.read(), re.MULTILINE)
+    for comment, lines in blocks:
+        if comment.count('\n') == 1:
+            group = comment[1:].strip().rstrip('.')
+        for name in lines.split():
+            with open(os.path.join(TOP, name), encoding='utf-8') as file:
+                subject = re.search(r'^Subject: (.*(?:\n .*)*)', file.read(), re.MULTILINE)
+            patches.append((group, name, re.sub(r'\s+', ' ', subject.group(1))))
+    return patches
+
+
+def patches_page(tests, mutants):
+    """The lines of the patches and the tests that fail without them."""
     left_out = collections.defaultdict(list)
+    patches = read_series()
+    place = {os.path.basename(name): (number, name) for number, (_, name, _) in enumerate(patches)}
     for mutant in (mutant for mutant in mutants if mutant.file == '-'):
-        names_left_out = re.sub(r'\.patch\b', '', mutant.command).split()
-        left_out[tuple(sorted(place[name] for name in names_left_out))] += mutant.tests
-    for patches, patterns in sorted(left_out.items()):
-        yield (f'| {" and ".join(f"`{order[patch][0]}`" for patch in patches)} '
-               f'| {names(named(patterns, tests))} |')
-    yield ''
+        found = [place[name] for name in map(os.path.basename, mutant.command.split())
+                 if name in place]
+        left_out[tuple(sorted(found))] += mutant.tests
+    yield PATCHES_HEAD
+    last = None
+    for group, name, subject in patches:
+        if group != last:
+            yield f'\n### {group}\n'
+        last = group
+        yield item(0, subject)
+        yield item(1, f'`{name}`')
+    yield WITHOUT_HEAD
+    for found, patterns in sorted(left_out.items()):
+        yield item(0, ' and '.join(f'`{name}`' for _, name in found))
+        yield from names(named(patterns, tests))
 
 
-def replaced(text, name, lines):
-    """README.md with the text between two markers made anew."""
-    begin, end = BEGIN.format(name), END.format(name)
-    if text.count(begin) != 1 or text.count(end) != 1:
-        sys.exit(f'fuse_wb: {README}: want one line "{begin}" and one "{end}"')
-    before, rest = text.split(begin)
-    return before + begin + '\n' + '\n'.join(lines) + end + rest.split(end)[1]
+def read_page(name):
+    """What a page is now, '' if it is not there."""
+    try:
+        with open(os.path.join(TOP, name), encoding='utf-8') as file:
+            return file.read()
+    except FileNotFoundError:
+        return ''
 
 
 def complaints(sections, tests, mutants, base):
@@ -238,7 +299,11 @@ def complaints(sections, tests, mutants, base):
         elif not any(named(mutant.tests, proofs) for mutant in mutants):
             yield f'{MUTANTS}: no mutant turns a test of the promise "{key}" red'
     observations = read_observations()
+    patches = [name for _, name, _ in read_series()]
     for mutant in mutants:
+        for name in mutant.command.split() if mutant.file == '-' else []:
+            if name not in patches:
+                yield f'{MUTANTS}: {mutant.name}: the series has no patch {name}'
         for pattern in mutant.tests:
             if not named([pattern], [*tests, *observations]):
                 yield f'{MUTANTS}: {mutant.name}: no test is called {pattern}'
@@ -251,23 +316,23 @@ def complaints(sections, tests, mutants, base):
 
 
 def main():
-    """Write the tables, or check them."""
+    """Write the pages, or check them."""
     if sys.argv[1:] not in ([], ['check']):
         print(__doc__, file=sys.stderr)
         sys.exit(USAGE)
     sections, tests, mutants = read_promises(), read_tests(), read_mutants()
     found = list(complaints(sections, tests, mutants, read_base()))
-    path = os.path.join(TOP, README)
-    with open(path, encoding='utf-8') as file:
-        text = file.read()
-    made = replaced(text, 'promises', promise_tables(sections, tests, mutants))
-    made = replaced(made, 'patches', patch_table(tests, mutants))
-    if sys.argv[1:]:
-        if made != text:
-            found.append(f'{README}: its tables are old: run make promises')
-    elif made != text:
-        with open(path, 'w', encoding='utf-8') as file:
-            file.write(made)
+    pages = {PROMISES_PAGE: promises_page(sections, tests, mutants),
+             PATCHES_PAGE: patches_page(tests, mutants)}
+    for name, lines in pages.items():
+        text = '\n'.join(lines).rstrip('\n') + '\n'
+        if text == read_page(name):
+            continue
+        if sys.argv[1:]:
+            found.append(f'{name} is old: run make promises')
+        else:
+            with open(os.path.join(TOP, name), 'w', encoding='utf-8') as file:
+                file.write(text)
     print('\n'.join(found), end='\n' if found else '')
     sys.exit(1 if found else 0)
 
