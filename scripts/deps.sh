@@ -70,6 +70,7 @@ look_for()
 		need shellcheck has shellcheck
 		need sparse has sparse
 		need codespell has codespell
+		need python3-sphinx has sphinx-build
 		need perl has prove
 		;;
 	*)

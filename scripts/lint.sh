@@ -79,6 +79,28 @@ check_kernel_doc()
 		xargs -0 "$WORK/base/src/scripts/kernel-doc" -none -Werror 2>&1
 }
 
+# The pages of the kernel as make htmldocs makes them, out of the patched tree. Without
+# dot(1) it says so at each run, which is no fault of a page.
+check_sphinx()
+{
+	local dir log=$O/logs/htmldocs.log
+
+	for dir in $(series_overlays | sed -n 's#^Documentation/##p'); do
+		if ! make -C "$WORK/patched/src" O="$O/htmldocs" SPHINXDIRS="$dir" SPHINXOPTS=-q \
+			htmldocs >"$log" 2>&1; then
+			tail -n 5 "$log"
+		fi
+		grep -E '(WARNING|ERROR|SEVERE|CRITICAL):' "$log" | grep -v 'dot(1) not found' || :
+	done
+}
+
+check_readmes()
+{
+	files '*/README.rst' | while read -r file; do
+		python3 -m docutils --report=info --halt=none --writer=null "$file" 2>&1
+	done
+}
+
 # Each check prints what it finds, and nothing when all is well.
 run()
 {
@@ -99,6 +121,9 @@ run "length" check_length
 run "python" check_python
 run "spelling" check_spelling
 run "kernel-doc" check_kernel_doc
+run "documents" scripts/documents.py . "$WORK/patched/src"
+run "README.rst" check_readmes
+run "pages of the kernel" check_sphinx
 run "promises" scripts/promises.py check
 run "waits for a server" scripts/waits.py "$WORK/patched/src" \
 	Documentation/filesystems/fuse-waits/places
