@@ -185,7 +185,7 @@ def check_names(repo, text, folder):
         if not os.path.exists(os.path.join(repo.top, folder, path)):
             yield f'there is no {path} to link to'
     for path in re.findall(r'(?<![\w/])Documentation/[\w/-]+\.rst', text):
-        if not repo.has_file(path, '') and (repo.tree or 'fuse-' in path):
+        if not repo.has_file(path, '') and (repo.tree or '/fuse-' in os.path.dirname(path)):
             yield f'there is no {path}'
     for program, test in TEST_IN_FILE.findall(text):
         paths = [f'{SELFTEST}/{program}.c', f'lib/kunit-fuse/{program}.c']

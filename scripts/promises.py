@@ -81,6 +81,7 @@ NO_CASE = re.compile(r'^static void (\w+)\(struct kunit \*test\)\n\{\n\tkunit_sk
 # program: writeback_test, or a suite as fuse_wb_endings; fixture: '' in KUnit
 Test = collections.namedtuple('Test', 'program fixture name')
 Mutant = collections.namedtuple('Mutant', 'name file command tests')
+Patch = collections.namedtuple('Patch', 'group name subject later')
 
 
 def lines_of(path):
@@ -236,7 +237,7 @@ def promises_page(sections, tests, mutants):
 
 
 def read_series():
-    """The patches of the series: [(group, name, subject)].
+    """The patches of the series: [(group, name, subject, what later kernels have)].
 
     A comment of one line names a group; a longer one is the message of an overlay.
     """
@@ -248,8 +249,11 @@ def read_series():
             group = comment[1:].strip().rstrip('.')
         for name in lines.split():
             with open(os.path.join(TOP, name), encoding='utf-8') as file:
-                subject = re.search(r'^Subject: (.*(?:\n .*)*)', file.read(), re.MULTILINE)
-            patches.append((group, name, re.sub(r'\s+', ' ', subject.group(1))))
+                text = file.read()
+            subject = re.search(r'^Subject: (.*(?:\n .*)*)', text, re.MULTILINE).group(1)
+            later = re.findall(r'^Later kernels (?:.+\n)+', text, re.MULTILINE)
+            patches.append(Patch(group, name, ' '.join(subject.split()),
+                                 ' '.join(' '.join(later).split())))
     return patches
 
 
@@ -257,19 +261,22 @@ def patches_page(tests, mutants):
     """The lines of the patches and the tests that fail without them."""
     left_out = collections.defaultdict(list)
     patches = read_series()
-    place = {os.path.basename(name): (number, name) for number, (_, name, _) in enumerate(patches)}
+    place = {os.path.basename(patch.name): (number, patch.name)
+             for number, patch in enumerate(patches)}
     for mutant in (mutant for mutant in mutants if mutant.file == '-'):
         found = [place[name] for name in map(os.path.basename, mutant.command.split())
                  if name in place]
         left_out[tuple(sorted(found))] += mutant.tests
     yield PATCHES_HEAD
     last = None
-    for group, name, subject in patches:
-        if group != last:
-            yield f'\n### {group}\n'
-        last = group
-        yield item(0, subject)
-        yield item(1, f'`{name}`')
+    for patch in patches:
+        if patch.group != last:
+            yield f'\n### {patch.group}\n'
+        last = patch.group
+        yield item(0, patch.subject)
+        yield item(1, f'`{patch.name}`')
+        if patch.later:
+            yield item(1, patch.later)
     yield WITHOUT_HEAD
     for found, patterns in sorted(left_out.items()):
         yield item(0, ' and '.join(f'`{name}`' for _, name in found))
@@ -299,7 +306,7 @@ def complaints(sections, tests, mutants, base):
         elif not any(named(mutant.tests, proofs) for mutant in mutants):
             yield f'{MUTANTS}: no mutant turns a test of the promise "{key}" red'
     observations = read_observations()
-    patches = [name for _, name, _ in read_series()]
+    patches = [patch.name for patch in read_series()]
     for mutant in mutants:
         for name in mutant.command.split() if mutant.file == '-' else []:
             if name not in patches:
