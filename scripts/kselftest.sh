@@ -81,38 +81,46 @@ make_initrds()
 	done
 }
 
-# Show results while they come: one line for each test, and what it said of one that
-# fails, unless failures are expected; the verdict has the server's log, too.
+# The tests of all guests in the order in which they are shown.
+plan()
+{
+	local boot
+
+	for boot in "${boots[@]}"; do
+		tests_of_boot "$boot" | sed "s/^/boot-$boot /"
+	done
+}
+
+# Show results while they come, until end_follow.
 follow()
 {
-	local reasons=p
+	plan >"$RESULTS/plan"
+	start "$TOP/scripts/follow.py" "$RESULTS" --plan "$RESULTS/plan" --repeat "$REPEAT" \
+		--durations "$RESULTS/durations" \
+		--known "$O/durations/$ARCH-$KERNEL${DEBUG:+-$DEBUG}" ${EXPECT:+--expect}
+	follower=$child
+}
 
-	[ -z "${EXPECT:-}" ] || reasons=
-	tail -n +1 -f --pid="$1" "$2/out.txt" 2>/dev/null | sed -u -n -E '
-		/^# #  RUN /h
-		/^# # [^ ].*[^:]$/H
-		s/^# ok [0-9]+ (.*)/  ok \1/p
-		/^# not ok [0-9]+ /{
-			s/^# not ok [0-9]+ (.*)/  not ok \1/p
-			x
-			s/^[^\n]*\n//
-			s/(^|\n)# # /\1\t/g'"$reasons"'
-		}' >&2
+end_follow()
+{
+	kill -TERM "$follower" 2>/dev/null || :
+	finish "$follower" || note "follow.py failed: not all results were shown, and how long tests took is not known"
 }
 
 # One boot. What several say is judged as one: their files are put together, with
 # an end to a line that the guest could not complete.
 run_guest()
 {
-	local boot=$1 dir=$RESULTS/boot-$1 status=0 pair
+	local boot=$1 dir=$RESULTS/boot-$1 status=0 pair console
 
 	touch "$dir/out.txt"
 	# Without CGROUP=, a test may mount the controller as a legacy hierarchy.
 	start env CGROUP="${boot#v1}" "$TOP/scripts/guest.sh" "$dir" "$dir/initrd"
 	[ "$V" = 0 ] || tail -n +1 -F --pid="$child" "$dir/console.txt" >&2 2>/dev/null &
-	follow "$child" "$dir" &
+	console=$!
 	finish "$child" || status=$?
-	wait
+	wait "$console"
+	: >"$dir/ended"
 	[ "$status" -le "$guest_status" ] || guest_status=$status
 	for pair in out:test.log console:dmesg.txt err:err.txt emulator:emulator.txt; do
 		awk 1 "$dir/${pair%:*}.txt" >>"$RESULTS/${pair#*:}"
@@ -134,6 +142,7 @@ judge()
 	done
 	"$TOP/scripts/verdict.py" "$RESULTS" --kernel "$WORK/base/src" \
 		--splats "$TOP/scripts/splats" --guest-status "$guest_status" \
+		--durations "$RESULTS/durations" \
 		--expected "$TOP/$SELFTEST/expected" --wanted "$RESULTS/wanted" \
 		"${conditions[@]}" "${settings[@]}"
 }
@@ -154,13 +163,15 @@ step "4/$STEPS" "initramfs" make_initrds || exit "$EX_MACHINERY"
 unlock_kernels
 note "[5/$STEPS] $(wc -l <"$RESULTS/chosen") tests in the guest ..."
 guest_status=0
+follow
 for boot in "${boots[@]}"; do
 	run_guest "$boot"
 done
+end_follow
 note "[6/$STEPS] verdict"
 status=0
 judge || status=$?
-rm -rf "$RESULTS"/{root,boot-v1,boot-v2,chosen,wanted}
+rm -rf "$RESULTS"/{root,boot-v1,boot-v2,chosen,wanted,plan,durations}
 find "$RESULTS" -empty -name '*.txt' -delete
 note "results: $RESULTS"
 exit "$status"

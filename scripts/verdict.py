@@ -20,7 +20,10 @@ import re
 import subprocess
 import sys
 
+import durations
+
 PASS, FAIL, USAGE, MACHINERY, TIMEOUT, PANIC = 0, 1, 2, 69, 124, 255
+SLOWEST = 10                            # tests that are shown
 OUTERMOST = ('main', '<missing>')       # what the parser calls a whole log
 WORST_FIRST = (PANIC, TIMEOUT, MACHINERY, FAIL, USAGE, PASS)
 
@@ -152,7 +155,8 @@ class Verdict:
     """Everything that was found out about a run, and its exit status."""
 
     def __init__(self):
-        self.tests = []         # dicts: name, status, log
+        self.tests = []         # dicts: name, status, log, seconds
+        self.programs = {}      # seconds of all that it did
         self.problems = []      # (exit status, message)
 
     def problem(self, status, message):
@@ -220,6 +224,16 @@ class Verdict:
         if self.tests and not self.count('pass', 'fail'):
             self.problem(USAGE, 'every test was skipped')
 
+    def add_durations(self, path):
+        """Take in how long tests and programs took. What hung or died has no end."""
+        found = durations.read(path)
+        self.programs = {name: round(sum(times), 3)
+                         for name, times in found.items() if ':' not in name}
+        for test in self.tests:
+            times = found.get(test['name'].rpartition(' #')[0] or test['name'])
+            if times:
+                test['seconds'] = times.pop(0)
+
     def judge_missing(self, wanted):
         """Every test that the programs list must have a result."""
         seen = {test['name'].split(' #')[0] for test in self.tests}
@@ -256,6 +270,7 @@ def write_results(verdict, args, splats):
             'settings': dict(s.split('=', 1) for s in args.setting),
             'problems': [message for _, message in verdict.problems],
             'splats': [{'line': number, 'text': text} for number, text in splats],
+            'programs': verdict.programs,
             'tests': verdict.tests,
         }, file, indent=1)
         file.write('\n')
@@ -296,6 +311,20 @@ def print_counts(verdict):
           f'{verdict.count("skip")} skipped')
 
 
+def print_slowest(verdict):
+    """Where the time of many tests went."""
+    timed = [test for test in verdict.tests if 'seconds' in test]
+    if len(timed) <= SLOWEST:
+        return
+    timed.sort(key=lambda test: -test['seconds'])
+    print(f'\nThe slowest of {len(timed)} tests, '
+          f'which took {sum(test["seconds"] for test in timed):.0f} s:')
+    for test in timed[:SLOWEST]:
+        print(f'    {test["seconds"]:6.1f} s  {test["name"]}')
+    programs = sorted(verdict.programs.items(), key=lambda item: -item[1])[:SLOWEST]
+    print('Of the programs:', ', '.join(f'{name} {seconds:.0f} s' for name, seconds in programs))
+
+
 def print_verdict(verdict, args, splats):
     """Tell people: failures with their logs, problems, and the counts."""
     for test in verdict.tests:
@@ -309,6 +338,7 @@ def print_verdict(verdict, args, splats):
         print('\nThe kernel complained:')
         for number, text in splats[:20]:
             print(f'    dmesg.txt:{number}: {text}')
+    print_slowest(verdict)
     print_counts(verdict)
 
 
@@ -324,6 +354,7 @@ def parse_arguments():
     parser.add_argument('--condition', action='append', default=[],
                         help='condition that holds, for --expected')
     parser.add_argument('--wanted', help='file with the names of the tests that must run')
+    parser.add_argument('--durations', help='file that durations.py reads')
     parser.add_argument('--setting', action='append', default=[], metavar='NAME=VALUE',
                         help='recorded in results.json')
     return parser.parse_args()
@@ -351,6 +382,7 @@ def main():
     else:
         documents = split_documents(lines) or [lines]
     verdict.add_documents(parser, documents)
+    verdict.add_durations(args.durations)
     verdict.judge_tests(expected)
     if args.wanted:
         with open(args.wanted, encoding='utf-8') as file:

@@ -39,6 +39,42 @@ verdict "$SCRATCH/run" --splats "$SCRIPTS/splats" --expected "$SCRATCH/expected"
 is $? 0 "may-fail: exit status"
 says "$SCRATCH/out" 'failed, as listed: .*no_temporary_pages_are_used' "may-fail: message"
 
+# What was measured of each test, and the slowest when there are many.
+rm -rf "$SCRATCH/run"
+mkdir "$SCRATCH/run"
+echo booted >"$SCRATCH/run/dmesg.txt"
+{
+	printf '%s\n' 'TAP version 13' '1..1' '# timeout set to 420' '# selftests: fuse_wb: some_test' \
+		'# TAP version 13' '# 1..12'
+	for i in $(seq 12); do
+		echo "# ok $i one.t$i"
+	done
+	echo 'ok 1 selftests: fuse_wb: some_test'
+} >"$SCRATCH/run/test.log"
+for i in $(seq 12); do
+	printf '%d.500 some_test:one.t%d\n' "$i" "$i"
+done >"$SCRATCH/durations"
+sed -i '/:one.t12$/d' "$SCRATCH/durations"
+echo '80.250 some_test' >>"$SCRATCH/durations"
+verdict "$SCRATCH/run" --splats "$SCRIPTS/splats" --durations "$SCRATCH/durations"
+is $? 0 "durations: exit status"
+is "$(sed -n '/^The slowest/,/^$/p' "$SCRATCH/out" | sed '/^$/d')" \
+	"The slowest of 11 tests, which took 72 s:
+$(for i in $(seq 11 -1 2); do printf '    %4d.5 s  some_test:one.t%d\n' "$i" "$i"; done)
+Of the programs: some_test 80 s" "durations: the slowest ten"
+is "$(tail -n 1 "$SCRATCH/out")" "12 passed, 0 failed, 0 skipped" "durations: the counts are last"
+python3 - "$SCRATCH/run/results.json" <<'PY'
+import json, sys
+r = json.load(open(sys.argv[1]))
+found = {t['name']: t.get('seconds') for t in r['tests']}
+sys.exit(found['some_test:one.t3'] != 3.5 or found['some_test:one.t12'] is not None
+         or r['programs'] != {'some_test': 80.25})
+PY
+ok $? "durations: results.json has them, and none of a test without"
+sed -i '2,$s/some_test:one.t[0-9]*$/some_test:other/' "$SCRATCH/durations"
+verdict "$SCRATCH/run" --splats "$SCRIPTS/splats" --durations "$SCRATCH/durations"
+is "$(grep -c slowest "$SCRATCH/out")" 0 "durations: of few tests none is the slowest"
+
 # A pattern file that is missing or empty would let every splat pass.
 : >"$SCRATCH/empty"
 for file in "$SCRATCH/empty" "$SCRATCH/missing"; do

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# The verbs of check.sh: steps one after the other and beside each other, what they
+# count, and how long they take. Source it first, in place of common.sh.
+
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+STEPS=1			# how many there are; the caller sets it
+titles=()
+mkdir -p "$O/logs"
+passed=0
+failed=0
+skipped=0
+
+# count PASSED FAILED SKIPPED
+count()
+{
+	passed=$((passed + $1))
+	failed=$((failed + $2))
+	skipped=$((skipped + $3))
+}
+
+# count_results RESULTS: add what a run counted.
+count_results()
+{
+	read -r p f s < <(python3 -c '
+import json, sys
+r = json.load(open(sys.argv[1]))
+expected = sum(t.get("expected", False) for t in r["tests"])
+print(r["passed"] + expected, r["failed"] - expected, r["skipped"])
+' "$1/results.json")
+	count "$p" "$f" "$s"
+}
+
+# timed N COMMAND...: run a command, and write down how long it took, for begin_*. What
+# ends it ends the command as well, and is waited for.
+timed()
+{
+	local n=$1 begin=$SECONDS status=0 stopped=
+
+	shift
+	trap 'stopped=1' INT TERM HUP
+	"$@" || status=$?
+	[ -n "$stopped" ] || took "$n" $((SECONDS - begin))
+	return "$status"
+}
+
+# took N SECONDS
+took()
+{
+	printf '%d\n' "$2" >"$O/logs/step-$1.took"
+}
+
+# entitle N TITLE: a step begins, which has taken no time yet.
+entitle()
+{
+	titles[$1]=$2
+	rm -f "$O/logs/step-$1.took"
+}
+
+# "SECONDS N TITLE" of each step that has ended, in their order.
+list_times()
+{
+	local n
+
+	for n in "${!titles[@]}"; do
+		[ ! -e "$O/logs/step-$n.took" ] ||
+			printf '%d %d %s\n' "$(cat "$O/logs/step-$n.took")" "$n" "${titles[n]}"
+	done
+}
+
+# How long the steps took, and the slowest three. Some run beside others.
+report_times()
+{
+	local seconds n title slowest=''
+
+	while read -r seconds n title; do
+		note "$(printf '[%d/%d] took %s: %s' "$n" "$STEPS" "$(elapsed "$seconds")" "$title")"
+	done < <(list_times)
+	while read -r seconds n title; do
+		slowest+="${slowest:+, }$title ($(elapsed "$seconds"))"
+	done < <(list_times | sort -s -k 1,1nr | head -n 3)
+	[ -z "$slowest" ] || note "the slowest: $slowest"
+}
+
+end()
+{
+	local status=$1
+
+	stop_children
+	report_times
+	note "all of it took $(elapsed "$SECONDS")"
+	echo "$passed passed, $failed failed, $skipped skipped"
+	exit "$status"
+}
+
+# check N TITLE COMMAND...: one step that counts as one test.
+check()
+{
+	local n=$1 title=$2 status=0 begin=$SECONDS
+
+	shift 2
+	entitle "$n" "$title"
+	step "$n/$STEPS" "$title" "$@" || status=$?
+	took "$n" $((SECONDS - begin))
+	if [ "$status" != 0 ]; then
+		count 0 1 0
+		end "$status"
+	fi
+	count 1 0 0
+}
+
+# begin_run N TITLE SCRIPT VARIABLE=VALUE...: start a run that leaves a results
+# folder; its pid is in $child.
+begin_run()
+{
+	local n=$1 title=$2 script=$3
+
+	shift 3
+	note "[$n/$STEPS] $title"
+	entitle "$n" "$title"
+	rm -f "$O/logs/step-$n.results"
+	start timed "$n" env RESULTS_FILE="$O/logs/step-$n.results" "$@" "$TOP/scripts/$script"
+}
+
+# end_run N PID [LOG]: wait for it, and show the log but for the tests that pass.
+end_run()
+{
+	local n=$1 pid=$2 log=${3:-} status=0 results
+
+	finish "$pid" || status=$?
+	[ -z "$log" ] || grep -v '^  ok ' "$log" >&2
+	results=$(cat "$O/logs/step-$n.results" 2>/dev/null) || :
+	if [ ! -e "$results/results.json" ]; then
+		count 0 1 0
+		end "$EX_MACHINERY"
+	fi
+	count_results "$results"
+	[ "$status" = 0 ] || end "$status"
+}
+
+run()
+{
+	begin_run "$@"
+	end_run "$1" "$child"
+}
+
+# A run beside the steps between its beginning, with the words of begin_run, and its
+# end, with those of end_run: what it says is shown then. It has to share the
+# processors, so give it time.
+begin_beside()
+{
+	begin_run "$@" TIMEOUT=1800 >"$O/logs/step-$1.log" 2>&1
+	note "[$1/$STEPS] $2: begun, beside the next steps"
+}
+
+end_beside()
+{
+	note "[$1/$STEPS] waiting for its end, so far: $(tail -n 1 "$O/logs/step-$1.log")"
+	end_run "$1" "$2" "$O/logs/step-$1.log"
+}
+
+# begin N TITLE COMMAND...: start a step beside the next ones, its output in a log.
+begin()
+{
+	local n=$1 title=$2
+
+	shift 2
+	note "[$n/$STEPS] $title: begun, beside the next steps"
+	entitle "$n" "$title"
+	start timed "$n" "$@" >"$O/logs/step-$n.log" 2>&1
+}
+
+# end_check N TITLE PID: wait for such a step, which counts as one test.
+end_check()
+{
+	local n=$1 title=$2 status=0 log=$O/logs/step-$1.log
+
+	note "[$n/$STEPS] waiting for its end, so far: $(tail -n 1 "$log")"
+	finish "$3" || status=$?
+	if [ "$status" != 0 ]; then
+		tail -n 25 "$log" >&2
+		count 0 1 0
+		end "$status"
+	fi
+	count 1 0 0
+	note "[$n/$STEPS] $title: done"
+}
+
+# begin_prove N TITLE FILE...: start TAP programs, beside the steps until end_prove.
+begin_prove()
+{
+	local n=$1 title=$2
+
+	shift 2
+	begin "$n" "$title" env -C "$TOP" KUNIT_TREE="$WORK/base/src" \
+		prove --timer --verbose --merge "$@"
+}
+
+# end_prove N TITLE PID: wait for them, and count each of their tests.
+end_prove()
+{
+	local n=$1 title=$2 status=0 log=$O/logs/step-$1.log
+
+	finish "$3" || status=$?
+	count "$(grep -c '^ok ' "$log")" "$(grep -c '^not ok ' "$log")" 0
+	if [ "$status" != 0 ]; then
+		grep -A 25 '^not ok' "$log" >&2 || tail -n 25 "$log" >&2
+		[ "$failed" -gt 0 ] || count 0 1 0
+		end "$EX_FAIL"
+	fi
+	note "[$n/$STEPS] $title: $(tail -n 1 "$log")"
+}

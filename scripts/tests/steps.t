@@ -1,0 +1,48 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# steps.sh, with steps that do nothing but take time: what is said of it, and that
+# nothing is left running.
+
+. "$(dirname "$0")/tap.sh"
+
+# steps LINE...: run these lines as check.sh runs its own.
+steps()
+{
+	{
+		printf '#!/bin/bash\n. %q\nSTEPS=4\n' "$SCRIPTS/steps.sh"
+		printf '%s\n' "$@"
+	} >"$SCRATCH/steps"
+	O=$SCRATCH/build bash "$SCRATCH/steps" >"$SCRATCH/out" 2>"$SCRATCH/err"
+}
+
+# times: the lines of the end, without the seconds that differ from machine to machine.
+times()
+{
+	sed -n -E 's/^fuse_wb: //; /^\[[0-9]+.[0-9]+\] took |^the slowest/s/0:0[0-9]/0:0N/gp' "$SCRATCH/err"
+}
+
+steps 'begin 2 "beside" sleep 2' 'pid=$child' 'check 1 "at once" true' 'check 3 "third" sleep 1' \
+	'end_check 2 "beside" "$pid"' 'check 4 "fourth" true' 'end 0'
+is $? 0 "all steps pass: exit status"
+is "$(cat "$SCRATCH/out")" "4 passed, 0 failed, 0 skipped" "the counts stand alone"
+is "$(times)" "[1/4] took 0:0N: at once
+[2/4] took 0:0N: beside
+[3/4] took 0:0N: third
+[4/4] took 0:0N: fourth
+the slowest: beside (0:0N), third (0:0N), at once (0:0N)" "each step with its time, and the slowest three"
+seconds=$(sed -n 's/.*\[2.4\] took 0:0\([0-9]\).*/\1/p' "$SCRATCH/err")
+[ "$seconds" -ge 2 ]
+ok $? "a step that runs beside others has its own time"
+
+steps 'begin 1 "beside" sleep 1' 'pid=$child' 'check 2 "longer" sleep 3' 'end_check 1 "beside" "$pid"' 'end 0'
+says "$SCRATCH/err" '^fuse_wb: the slowest: longer \(0:0[0-9]\), beside \(0:0[12]\)$' \
+	"which does not count what it is waited for"
+
+steps 'begin 1 "beside" sleep 98765' 'check 2 "fails" false' 'check 3 "never" true'
+is $? 1 "a step that fails ends it: exit status"
+is "$(cat "$SCRATCH/out")" "0 passed, 1 failed, 0 skipped" "and is counted"
+is "$(times)" "[2/4] took 0:0N: fails
+the slowest: fails (0:0N)" "what was stopped has no time"
+is "$(pgrep -f -c 'sleep 98765$')" 0 "and does not run any more"
+end_tests
