@@ -27,7 +27,7 @@ files()
 # the kernel's.
 checkpatch()
 {
-	GIT_DIR=/nonexistent xargs -d '\n' -P "$(nproc)" -n 8 "$WORK/base/src/scripts/checkpatch.pl" \
+	GIT_DIR=$O/no-repository xargs -d '\n' -P "$(nproc)" -n 8 "$WORK/base/src/scripts/checkpatch.pl" \
 		--root="$WORK/base/src" --strict --quiet --no-summary "$@"
 }
 
