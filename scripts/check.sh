@@ -15,8 +15,8 @@ find_work
 
 check 1 "source and series" prepare
 # One process after the other: it leaves a processor to the next two steps.
-begin_prove 2 "tests of the scripts" \
-	scripts/tests/{verdict,series,list_tests,regress,waits,documents,promises,follow,steps}.t
+begin_prove 2 "tests of the scripts" scripts/tests/{verdict,series,list_tests,regress,waits}.t \
+	scripts/tests/{documents,promises,follow,steps,habits}.t
 scripts_tests=$child
 check 3 "patches are what make refresh writes" "$TOP/scripts/tree.sh" check
 check 4 "lint" "$TOP/scripts/lint.sh"

@@ -132,7 +132,10 @@ TEST_F(death, everything_ends)
 	while (!info.si_pid && now_usec() < deadline)
 		ASSERT_EQ(0, waitid(P_PID, self->m.server, &info,
 				    WEXITED | WNOHANG | WNOWAIT));
-	EXPECT_EQ(SIGKILL, info.si_status);
+	EXPECT_EQ(SIGKILL, info.si_status) {
+		TH_LOG("awaited for %d s: the end of the server, which this request kills",
+		       WAIT_SECONDS);
+	}
 
 	EXPECT_EQ(0, await_pages_in_writeback(self->before));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ }));

@@ -170,6 +170,9 @@ static bool await_stuck(pid_t server)
 			closedir(tasks);
 		sched_yield();
 	}
+	if (!stuck)
+		fprintf(stderr, "# awaited for %d s in vain: a thread of the server that waits\n",
+			WAIT_SECONDS);
 	return stuck;
 }
 

@@ -223,7 +223,10 @@ TEST_F(mixed, signal_ends_offlining)
 			syscall(SYS_tgkill, getpid(), c->tid, SIGUSR1);
 		err = block_await_offline(c);
 	} while (err == -EBUSY && now_usec() < deadline);
-	EXPECT_EQ(-EINTR, err);
+	EXPECT_EQ(-EINTR, err) {
+		TH_LOG("for %d s, offlining gave up before each signal",
+		       WAIT_SECONDS);
+	}
 	EXPECT_TRUE(file_says(self->dir, "state", "online"));
 	check_block_can_go(_metadata, self);
 }

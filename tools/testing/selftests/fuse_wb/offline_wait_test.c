@@ -142,7 +142,10 @@ TEST_F(clean, signal_ends_offlining_of_page_that_is_being_read)
 			syscall(SYS_tgkill, getpid(), c->tid, SIGUSR1);
 		err = block_await_offline(c);
 	} while (err == -EBUSY && now_usec() < deadline);
-	ASSERT_EQ(-EINTR, err);
+	ASSERT_EQ(-EINTR, err) {
+		TH_LOG("for %d s, offlining gave up before each signal",
+		       WAIT_SECONDS);
+	}
 	check_block_can_go(_metadata, self, reader);
 }
 
