@@ -35,8 +35,9 @@ TIMEOUT=${TIMEOUT:-900}
 export SELFTEST=tools/testing/selftests/fuse_wb
 TARBALL=/usr/src/linux-source-6.12.tar.xz
 
-# The cache of gcc.sh stays in the build directory, like all else.
-export CCACHE_DIR=$O/ccache CCACHE_BASEDIR=$O CCACHE_NOHASHDIR=1
+# The cache of gcc.sh is the user's own: another clone or build directory has use for it,
+# as names below $O do not count.
+export CCACHE_BASEDIR=$O CCACHE_NOHASHDIR=1
 export KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=fuse_wb KBUILD_BUILD_HOST=fuse_wb
 # These belong to the make that called us, not to the kernel's.
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES

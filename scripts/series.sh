@@ -139,13 +139,16 @@ install_stage()
 	if [ ! -e "$WORK/$TREE/complete" ] || [ "$WORK/base/src.complete" -nt "$WORK/$TREE/complete" ]; then
 		mkdir -p "$WORK/$TREE"
 		if [ -e "$tree" ]; then
-			rsync -a --delete --link-dest="$WORK/base/src" "$WORK/base/src/" "$tree/"
+			# Not what patches have changed: with a new time each, nearly all would
+			# be compiled again. Those are compared below.
+			touch "$old"
+			rsync -a --delete --exclude-from=<(sed 's#^#/#' "$old") \
+				--link-dest="$WORK/base/src" "$WORK/base/src/" "$tree/"
 		else
-			rm -rf "$tree.new"
+			rm -rf "$tree.new" "$old"
 			cp -al "$WORK/base/src" "$tree.new"
 			mv "$tree.new" "$tree"
 		fi
-		rm -f "$old"
 		: >"$WORK/$TREE/complete"
 	fi
 	(cd "$STAGE" && find . -type f -printf '%P\n') | sort >"$STAGE.files"

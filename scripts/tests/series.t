@@ -95,10 +95,22 @@ is $? 1 "and gone without it"
 EXTRA_PATCHES=$SCRATCH/missing.patch apply
 is $? 2 "EXTRA_PATCHES that cannot be read is wrong usage"
 
+first=$(picture "$patched" | grep -v 'mm/vmscan[.]c')
 sed -i '1i /* moved */\n/* moved */' "$KSRC/mm/vmscan.c"
+echo new >"$KSRC/new.c"
 apply
 is $? 0 "moved context applies"
 says "$SCRATCH/out" 'mm/do-not-wait-in-legacy.*: mm/vmscan.c: hunk 1 moved' "and is reported"
+grep -q 'moved' "$patched/mm/vmscan.c"
+ok $? "a file that is patched follows the user's"
+is "$(picture "$patched" | grep -v -e 'mm/vmscan[.]c' -e 'new[.]c')" \
+	"$first" "and no other file is touched, so that little is compiled again"
+[ -e "$patched/new.c" ]
+ok $? "but for what is new"
+rm "$KSRC/new.c"
+apply
+[ ! -e "$patched/new.c" ]
+ok $? "or gone"
 
 sed -i 's/PAGECACHE_TAG_WRITEBACK/SOMETHING_ELSE/' "$KSRC/fs/fs-writeback.c"
 first=$(picture "$patched")
