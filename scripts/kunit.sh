@@ -4,7 +4,7 @@
 # kunit.sh: run the suites of lib/kunit-fuse in the kernel of the kselftests through
 # the kernel's own kunit.py, and leave the results where the other runs do.
 
-ARCH=${ARCH:-um}
+export ARCH=${ARCH:-um}
 . "$(dirname "$0")/common.sh"
 
 STEPS=4
