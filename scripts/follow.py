@@ -4,8 +4,7 @@
 
 The plan has a line for each test, "GUEST PROGRAM TEST", in the order in which
 results are shown, whichever guest is ahead; DIR/GUEST/out.txt is what a guest has
-said so far, and DIR/GUEST/ended is there once it says no more. SIGTERM is the end:
-what there is by then is shown.
+said so far, and DIR/GUEST/ended is there once it says no more, DIR/ended once none does.
 
 A test that fails is shown with what it said, unless failures are expected; the
 verdict has the server's log, too.
@@ -15,7 +14,6 @@ import argparse
 import collections
 import os
 import re
-import signal
 import sys
 import time
 
@@ -224,12 +222,10 @@ def parse_arguments():
 def main():
     """Follow until the end."""
     args = parse_arguments()
-    ended = []
-    signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ended = os.path.join(args.folder, 'ended')
     follower = Follower(args)
     shown = time.monotonic()
-    while not ended:
+    while not os.path.exists(ended):
         follower.poll()
         if time.monotonic() - shown >= PROGRESS_S:
             shown = time.monotonic()

@@ -103,7 +103,7 @@ follow()
 
 end_follow()
 {
-	kill -TERM "$follower" 2>/dev/null || :
+	: >"$RESULTS/ended"
 	finish "$follower" || note "follow.py failed: not all results were shown, and how long tests took is not known"
 }
 
@@ -171,7 +171,7 @@ end_follow
 note "[6/$STEPS] verdict"
 status=0
 judge || status=$?
-rm -rf "$RESULTS"/{root,boot-v1,boot-v2,chosen,wanted,plan,durations}
+rm -rf "$RESULTS"/{root,ended,boot-v1,boot-v2,chosen,wanted,plan,durations}
 find "$RESULTS" -empty -name '*.txt' -delete
 note "results: $RESULTS"
 exit "$status"
