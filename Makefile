@@ -69,6 +69,8 @@ shell: ## a shell in the guest
 #   EXTRA_PATCHES=     patches to put on top of the series, in order
 #   LEAVE_OUT=         patches of the series to leave out, by file name
 #   MEM=4096 CPUS=2    the guest's memory in MiB and its processors
+#   JOBS=              so many guests side by side, for kselftest; default: as many as
+#                      processors and memory allow, 2 at least
 #   ICOUNT=0           1: virtual time by executed instructions, one processor
 #   METER=icount       for bench: icount (QEMU), direct (direct I/O), um (wall
 #                      clock in UML), host or profile

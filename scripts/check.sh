@@ -9,6 +9,8 @@
 STEPS=15
 
 check_variables
+# Nearly all of it has something else beside it.
+export JOBS=${JOBS:-1}
 lock_build
 "$TOP/scripts/deps.sh" source kernel guest tests judge bench check
 find_work
@@ -16,7 +18,7 @@ find_work
 check 1 "source and series" prepare
 # One process after the other: it leaves a processor to the next two steps.
 begin_prove 2 "tests of the scripts" scripts/tests/{verdict,series,list_tests,regress,waits}.t \
-	scripts/tests/{documents,promises,follow,steps,habits}.t
+	scripts/tests/{documents,promises,follow,steps,plan,common,habits,kselftest}.t
 scripts_tests=$child
 check 3 "patches are what make refresh writes" "$TOP/scripts/tree.sh" check
 check 4 "lint" "$TOP/scripts/lint.sh"

@@ -29,11 +29,14 @@ EXTRA_PATCHES=${EXTRA_PATCHES:-}
 LEAVE_OUT=${LEAVE_OUT:-}
 MEM=${MEM:-4096}
 CPUS=${CPUS:-2}
+JOBS=${JOBS:-}
 ICOUNT=${ICOUNT:-0}
 V=${V:-0}
 TIMEOUT=${TIMEOUT:-900}
 export SELFTEST=tools/testing/selftests/fuse_wb
 TARBALL=/usr/src/linux-source-6.12.tar.xz
+
+LOCK_TIMEOUT=${LOCK_TIMEOUT:-1200}	# seconds to wait while another run makes a kernel
 
 # The cache of gcc.sh is the user's own: another clone or build directory has use for it,
 # as names below $O do not count.
@@ -95,6 +98,7 @@ check_variables()
 	check_number REPEAT "$REPEAT" 1
 	check_number MEM "$MEM" 4096
 	check_number CPUS "$CPUS" 2
+	[ -z "$JOBS" ] || check_number JOBS "$JOBS" 2
 	[ "$ICOUNT" = 0 ] || CPUS=1
 	if [ "$ARCH" = um ]; then
 		[ "$ICOUNT" = 0 ] || usage_error "ICOUNT=1 needs QEMU: use ARCH=x86_64"
@@ -144,6 +148,22 @@ kernel_tree()
 kernel_dir()
 {
 	printf '%s/%s/%s%s' "$WORK" "$(kernel_tree)" "$ARCH" "${DEBUG:+-$DEBUG}"
+}
+
+# The file that boots, of the kernel of ARCH, KERNEL and DEBUG.
+kernel_image()
+{
+	case $ARCH in
+	um) printf '%s/linux' "$(kernel_dir)" ;;
+	x86_64) printf '%s/vmlinux' "$(kernel_dir)" ;;
+	esac
+}
+
+# keep_kernel COPY: have the guests boot a copy, whatever is built meanwhile.
+keep_kernel()
+{
+	cp --reflink=auto "$(kernel_image)" "$1" || die "$EX_MACHINERY" "cannot copy the kernel to $1"
+	export IMAGE=$1
 }
 
 source_name()
@@ -221,14 +241,43 @@ unlock_kernels()
 	exec 8>&-
 }
 
-# One run at a time in a build directory: two would build over each other.
+# One run at a time makes things in a build directory: two would build over each other.
+# lock_making is for one that says unlock_build when it has made what it needs: others
+# wait for that. All else holds the lock to its end, and others stop.
 lock_build()
+{
+	take_lock all
+}
+
+lock_making()
+{
+	take_lock making
+}
+
+# take_lock WHAT: what stands in the lock says what others are to do.
+take_lock()
 {
 	mkdir -p "$O" || die "$EX_USAGE" "cannot make the build directory O='$O'"
 	[ -n "${FUSE_WB_LOCKED:-}" ] && return
-	exec 9>"$O/.lock"
-	flock -n 9 || die "$EX_MACHINERY" "another run is using $O: wait for it, or choose another directory with O="
+	exec 9<>"$O/.lock"
+	if ! flock -n 9; then
+		[ "$(cat "$O/.lock")" = making ] ||
+			die "$EX_MACHINERY" "another run is using $O: wait for it, or choose another directory with O="
+		note "another run is making a kernel in $O: waiting until it has, or choose another directory with O="
+		flock -w "$LOCK_TIMEOUT" 9 ||
+			die "$EX_MACHINERY" "another run is making a kernel in $O for $LOCK_TIMEOUT s: choose another directory with O="
+	fi
+	printf '%s\n' "$1" >"$O/.lock"
 	export FUSE_WB_LOCKED=1
+	locked=1
+}
+
+# What runs in guests from now on needs no lock.
+unlock_build()
+{
+	[ -n "${locked:-}" ] || return 0
+	flock -u 9
+	exec 9>&-
 }
 
 elapsed()
@@ -257,7 +306,7 @@ new_results()
 		echo '#!/bin/sh'
 		echo "# Repeats this run. It was made at $(git -C "$TOP" describe --always --dirty 2>/dev/null || echo 'an unknown commit')."
 		printf 'exec make -C %q %s' "$TOP" "$1"
-		for name in ARCH KERNEL KSRC O TESTS REPEAT DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS ICOUNT TIMEOUT \
+		for name in ARCH KERNEL KSRC O TESTS REPEAT DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS JOBS ICOUNT TIMEOUT \
 			FUSE_WB_SEED FUSE_WB_ROUNDS METER ROUNDS; do
 			[ -z "${!name:-}" ] || printf ' %s=%q' "$name" "${!name}"
 		done
@@ -293,16 +342,34 @@ start()
 	children+=("$child")
 }
 
-# finish PID: wait for a started command and return its status.
-finish()
+# forget PID: what was started has ended.
+forget()
 {
-	local status=0 pid rest=()
+	local pid rest=()
 
-	wait "$1" || status=$?
 	for pid in "${children[@]}"; do
 		[ "$pid" = "$1" ] || rest+=("$pid")
 	done
 	children=("${rest[@]}")
+}
+
+# finish PID: wait for a started command and return its status.
+finish()
+{
+	local status=0
+
+	wait "$1" || status=$?
+	forget "$1"
+	return "$status"
+}
+
+# finish_one PID...: wait for any of them, return its status; its pid is in $child.
+finish_one()
+{
+	local status=0
+
+	wait -n -p child "$@" || status=$?
+	forget "$child"
 	return "$status"
 }
 

@@ -37,13 +37,13 @@ pass_output()
 }
 
 check_variables
-lock_build
+lock_making
 "$TOP/scripts/deps.sh" source kernel guest
 find_work
-DIR=$O/exec
-mkdir -p "$DIR"
-rm -rf "$DIR/root"
-mkdir -p "$DIR/root"
+mkdir -p "$O/exec"
+DIR=$(mktemp -d "$O/exec/XXXXXX")
+trap 'rm -rf "$DIR"' EXIT
+mkdir "$DIR/root"
 if [ $# -gt 0 ]; then
 	program=$(find_program "$1")
 	# A folder of its own: whatever else the guest mounts does not hide it.
@@ -58,13 +58,17 @@ else
 fi
 step 1/1 "$ARCH kernel, $KERNEL${DEBUG:+, $DEBUG}" prepare_guest >&2 || exit
 "$TOP/scripts/rootfs.sh" "$DIR/initrd" "$DIR/run.sh" "$DIR/root"
-[ $# -gt 0 ] || exec "$TOP/scripts/guest.sh" "$DIR" "$DIR/initrd" shell
+keep_kernel "$DIR/kernel"
+unlock_build
+status=0
+if [ $# = 0 ]; then
+	"$TOP/scripts/guest.sh" "$DIR" "$DIR/initrd" shell || status=$?
+	exit "$status"
+fi
 
-rm -f "$DIR"/{out,err}.txt
 touch "$DIR"/{out,err}.txt
 start "$TOP/scripts/guest.sh" "$DIR" "$DIR/initrd"
 pass_output "$child"
-status=0
 finish "$child" || status=$?
 wait
 exit "$status"

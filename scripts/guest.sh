@@ -9,7 +9,7 @@
 #	err.txt		its standard error
 #	status.txt	how it ended, in the words of init.c
 #
-# Exits with the command's status; 124 when TIMEOUT (s) ran out, 255 when the
+# The kernel is IMAGE instead, where that is set. Exits with the command's status; 124 when TIMEOUT (s) ran out, 255 when the
 # kernel panicked, 69 when the guest never got as far as the command, or ended
 # without saying how. With "shell" the console is the terminal.
 
@@ -36,12 +36,15 @@ port()
 # /dev/kvm that does not work. Ask once for every boot of the machine.
 accelerator()
 {
-	local probe=$O/kvm-probe id
+	local probe=$O/kvm-probe id lock
 
 	if [ "$ICOUNT" = 1 ] || [ ! -w /dev/kvm ] || [ -n "${FUSE_WB_PROBING:-}" ]; then
 		printf '%s' "${FUSE_WB_PROBING:-tcg}"
 		return
 	fi
+	# Guests that run side by side must not ask at the same time.
+	exec {lock}>"$probe.lock"
+	flock "$lock"
 	id=$(cat /proc/sys/kernel/random/boot_id)
 	if [ "$(head -n 1 "$probe" 2>/dev/null)" != "$id" ]; then
 		mkdir -p "$O/kvm"
@@ -68,7 +71,7 @@ qemu_command()
 	# two nodes.
 	[ "$MEM" -lt 2048 ] || append+=" kernelcore=1G numa=fake=2"
 	command=(qemu-system-x86_64 -machine "pc,acpi=off" -nodefaults -no-user-config -display none -no-reboot
-		-kernel "$OBJ/vmlinux" -initrd "$INITRD" -append "$append"
+		-kernel "$IMAGE" -initrd "$INITRD" -append "$append"
 		-m "$MEM" -smp "$CPUS,sockets=$CPUS")
 	case $accel in
 	kvm)
@@ -97,10 +100,13 @@ qemu_command()
 # UML has one processor, and each system call and page fault of a process in it goes
 # from one process to another and back. Where these are on two processors, each wakes up
 # one that sleeps, which takes a virtual machine long: 0.4 ms for a page fault, and
-# 0.08 ms on one processor. This is the last that we may use.
+# 0.08 ms on one processor. This is the last that we may use, or for guests that run side
+# by side, of which each has a GUEST_SLOT from 0, one before.
 one_processor()
 {
-	taskset -pc $$ | grep -o '[0-9]*$'
+	python3 -c 'import os, sys
+cpus = sorted(os.sched_getaffinity(0), reverse=True)
+print(cpus[int(sys.argv[1]) % len(cpus)])' "${GUEST_SLOT:-0}"
 }
 
 uml_command()
@@ -109,7 +115,7 @@ uml_command()
 
 	[ "$MODE" != shell ] || con="fd:0,fd:1"
 	# shellcheck disable=SC2207
-	command=(taskset -c "$(one_processor)" "$OBJ/linux" "initrd=$INITRD" "mem=${MEM}M"
+	command=(taskset -c "$(one_processor)" "$IMAGE" "initrd=$INITRD" "mem=${MEM}M"
 		"uml_dir=$DIR/uml/" con=null "con0=$con"
 		"ssl0=null,fd:3" "ssl1=null,fd:4" "ssl2=null,fd:5"
 		$(common_arguments) $(ports /dev/ttyS0 /dev/ttyS1 /dev/ttyS2))
@@ -166,7 +172,7 @@ find_work
 DIR=$1
 INITRD=$2
 MODE=${3:-}
-OBJ=$(kernel_dir)
+IMAGE=${IMAGE:-$(kernel_image)}
 command=()
 case $ARCH in
 um) uml_command ;;

@@ -8,40 +8,47 @@
 
 STEPS=6
 
-# The tests of a boot: "PROGRAM NAME" lines. A test whose variant is called v2_*
-# needs the memory controller in cgroup v2. It cannot be moved there while the
-# guest runs, see cgroup.h, so such tests have a boot of their own.
-tests_of_boot()
+# As many guests as processors and memory allow. One rarely keeps two processors busy.
+default_jobs()
 {
-	local match=-v
+	local jobs memory
 
-	[ "$1" != v2 ] || match=-e
-	grep "$match" ' [^ ]*[.]v2_' "$RESULTS/chosen" || :
+	jobs=$(nproc)
+	memory=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo)
+	[ "$jobs" -le $((memory / MEM)) ] || jobs=$((memory / MEM))
+	[ "$jobs" -ge 2 ] || jobs=2
+	printf '%d' "$jobs"
+}
+
+# The tests of a guest: "PROGRAM NAME" lines.
+tests_of_guest()
+{
+	sed -n "s/^$1 //p" "$RESULTS/plan"
 }
 
 # The tests of a program, for its command line.
 program_arguments()
 {
-	local boot=$1 program=$2 variable
+	local guest=$1 program=$2 variable
 
 	variable=$(printf '%s' "$program" | tr -c '[:alnum:]_' _ | tr '[:lower:]' '[:upper:]')
 	printf 'export KSELFTEST_%s_ARGS="%s"\n' "$variable" \
-		"$(tests_of_boot "$boot" | awk -v p="$program" '$1 == p { printf "-r %s ", $2 }')"
+		"$(tests_of_guest "$guest" | awk -v p="$program" '$1 == p { printf "-r %s ", $2 }')"
 }
 
 # What the guest is to run.
 run_script()
 {
-	local boot=$1 programs program name
+	local guest=$1 programs program name
 
-	mapfile -t programs < <(tests_of_boot "$boot" | cut -d' ' -f1 | uniq)
+	mapfile -t programs < <(tests_of_guest "$guest" | cut -d' ' -f1 | uniq)
 	echo 'cd /kselftest || exit'
 	# What random tests read; see fsx.h.
 	for name in FUSE_WB_SEED FUSE_WB_ROUNDS; do
 		[ -z "${!name:-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
 	done
 	for program in "${programs[@]}"; do
-		program_arguments "$boot" "$program"
+		program_arguments "$guest" "$program"
 	done
 	echo "for run in \$(seq $REPEAT); do"
 	echo "	./run_kselftest.sh$(printf ' -t fuse_wb:%s' "${programs[@]}") || exit"
@@ -51,53 +58,41 @@ run_script()
 		echo 'sleep 6; echo scan >/sys/kernel/debug/kmemleak; cat /sys/kernel/debug/kmemleak >&2'
 }
 
-# Sets boots, those that have a test.
+# Sets guests, in the order in which they are to begin.
 choose_tests()
 {
-	local boot
+	local guest
 
 	"$TOP/scripts/list_tests.py" "$INSTALLED" "$TESTS" >"$RESULTS/chosen"
-	sed 's/ /:/' "$RESULTS/chosen" >"$RESULTS/wanted"
-	boots=()
-	for boot in v1 v2; do
-		[ -n "$(tests_of_boot "$boot")" ] || continue
-		boots+=("$boot")
-		mkdir -p "$RESULTS/boot-$boot"
-		run_script "$boot" >"$RESULTS/boot-$boot/run.sh"
+	"$TOP/scripts/plan.py" "$RESULTS/chosen" --jobs "$JOBS" --known "$KNOWN" \
+		--alone "$TOP/scripts/alone" >"$RESULTS/plan"
+	sed -E 's/^[^ ]+ ([^ ]+) /\1:/' "$RESULTS/plan" >"$RESULTS/wanted"
+	mapfile -t guests < <(cut -d' ' -f1 "$RESULTS/plan" | awk '!seen[$0]++')
+	for guest in "${guests[@]}"; do
+		mkdir -p "$RESULTS/$guest"
+		run_script "$guest" >"$RESULTS/$guest/run.sh"
 	done
 }
 
 make_initrds()
 {
-	local boot dir
+	local guest dir
 
 	mkdir -p "$RESULTS/root" &&
 	cp -r "$INSTALLED" "$RESULTS/root/kselftest" || return
 	# It stays in memory, and may fill a block that a test wants for itself.
 	strip "$RESULTS/root/kselftest/fuse_wb/"*_test || return
-	for boot in "${boots[@]}"; do
-		dir=$RESULTS/boot-$boot
+	for guest in "${guests[@]}"; do
+		dir=$RESULTS/$guest
 		"$TOP/scripts/rootfs.sh" "$dir/initrd" "$dir/run.sh" "$RESULTS/root" || return
-	done
-}
-
-# The tests of all guests in the order in which they are shown.
-plan()
-{
-	local boot
-
-	for boot in "${boots[@]}"; do
-		tests_of_boot "$boot" | sed "s/^/boot-$boot /"
 	done
 }
 
 # Show results while they come, until end_follow.
 follow()
 {
-	plan >"$RESULTS/plan"
 	start "$TOP/scripts/follow.py" "$RESULTS" --plan "$RESULTS/plan" --repeat "$REPEAT" \
-		--durations "$RESULTS/durations" \
-		--known "$O/durations/$ARCH-$KERNEL${DEBUG:+-$DEBUG}" ${EXPECT:+--expect}
+		--jobs "$JOBS" --durations "$RESULTS/durations" --known "$KNOWN" ${EXPECT:+--expect}
 	follower=$child
 }
 
@@ -107,23 +102,64 @@ end_follow()
 	finish "$follower" || note "follow.py failed: not all results were shown, and how long tests took is not known"
 }
 
-# One boot. What several say is judged as one: their files are put together, with
-# an end to a line that the guest could not complete.
-run_guest()
+# begin_guest GUEST SLOT: boot it; running[] has its slot and name.
+begin_guest()
 {
-	local boot=$1 dir=$RESULTS/boot-$1 status=0 pair console
+	local guest=$1 slot=$2 dir=$RESULTS/$1 version=${1#boot-}
 
+	version=${version%%-*}
 	touch "$dir/out.txt"
 	# Without CGROUP=, a test may mount the controller as a legacy hierarchy.
-	start env CGROUP="${boot#v1}" "$TOP/scripts/guest.sh" "$dir" "$dir/initrd"
+	start env CGROUP="${version#v1}" GUEST_SLOT="$slot" "$TOP/scripts/guest.sh" "$dir" "$dir/initrd"
+	running[$child]="$slot $guest"
 	[ "$V" = 0 ] || tail -n +1 -F --pid="$child" "$dir/console.txt" >&2 2>/dev/null &
-	console=$!
-	finish "$child" || status=$?
-	wait "$console"
-	: >"$dir/ended"
+}
+
+# Wait for one of the guests that run, and free its slot.
+end_guest()
+{
+	local status=0 slot guest
+
+	finish_one "${!running[@]}" || status=$?
+	read -r slot guest <<<"${running[$child]}"
+	unset "running[$child]"
+	free+=("$slot")
+	: >"$RESULTS/$guest/ended"
 	[ "$status" -le "$guest_status" ] || guest_status=$status
-	for pair in out:test.log console:dmesg.txt err:err.txt emulator:emulator.txt; do
-		awk 1 "$dir/${pair%:*}.txt" >>"$RESULTS/${pair#*:}"
+}
+
+# Boot all guests, JOBS at a time.
+run_guests()
+{
+	local guest
+
+	mapfile -t free < <(seq 0 $((JOBS - 1)))
+	for guest in "${guests[@]}"; do
+		[ "${#free[@]}" -gt 0 ] || end_guest
+		begin_guest "$guest" "${free[0]}"
+		free=("${free[@]:1}")
+	done
+	while [ "${#running[@]}" -gt 0 ]; do
+		end_guest
+	done
+}
+
+# What all guests say is judged as one: their files are put together, with an end to a
+# line that a guest could not complete. With JOBS=1 there is no need for each one's.
+collect()
+{
+	local guest pair dir
+
+	for guest in "${guests[@]}"; do
+		dir=$RESULTS/$guest
+		for pair in out:test.log console:dmesg.txt err:err.txt emulator:emulator.txt; do
+			awk 1 "$dir/${pair%:*}.txt" >>"$RESULTS/${pair#*:}"
+		done
+		if [ "$JOBS" = 1 ] || [ "${#guests[@]}" = 1 ]; then
+			rm -rf "$dir"
+		else
+			rm -rf "$dir"/{initrd,initrd.list,run.sh,uml,ended,status.txt}
+		fi
 	done
 }
 
@@ -131,9 +167,11 @@ judge()
 {
 	local name settings=() conditions=()
 
-	for name in ARCH KERNEL DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS ICOUNT TESTS REPEAT; do
+	for name in ARCH KERNEL DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS ICOUNT TESTS REPEAT JOBS; do
 		settings+=(--setting "$name=${!name}")
 	done
+	# Guests that run side by side end in any order.
+	[ "$JOBS" = 1 ] || settings+=(--in-order)
 	settings+=(--setting "SOURCE=$(source_name)")
 	# What fails on a broken kernel is a failure, unless the caller wants to
 	# see exactly that: EXPECT names conditions of the file "expected".
@@ -148,11 +186,13 @@ judge()
 }
 
 check_variables
-lock_build
+lock_making
 "$TOP/scripts/deps.sh" source kernel guest tests judge
 find_work
 INSTALLED=$WORK/selftests/install
+KNOWN=$O/durations/$ARCH-$KERNEL${DEBUG:+-$DEBUG}
 new_results kselftest
+JOBS=${JOBS:-$(default_jobs)}
 
 lock_kernels
 step "1/$STEPS" "source and series" prepare || exit
@@ -160,18 +200,20 @@ step "2/$STEPS" "$ARCH kernel, $KERNEL${DEBUG:+, $DEBUG}" "$TOP/scripts/kernel.s
 step "3/$STEPS" "tests" build_tests || exit "$EX_MACHINERY"
 choose_tests
 step "4/$STEPS" "initramfs" make_initrds || exit "$EX_MACHINERY"
+keep_kernel "$RESULTS/kernel"
 unlock_kernels
+unlock_build
 note "[5/$STEPS] $(wc -l <"$RESULTS/chosen") tests in the guest ..."
 guest_status=0
+declare -A running=()
 follow
-for boot in "${boots[@]}"; do
-	run_guest "$boot"
-done
+run_guests
 end_follow
+collect
 note "[6/$STEPS] verdict"
 status=0
 judge || status=$?
-rm -rf "$RESULTS"/{root,ended,boot-v1,boot-v2,chosen,wanted,plan,durations}
+rm -rf "$RESULTS"/{root,kernel,ended,chosen,wanted,plan,durations}
 find "$RESULTS" -empty -name '*.txt' -delete
 note "results: $RESULTS"
 exit "$status"

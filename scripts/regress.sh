@@ -59,19 +59,11 @@ make_initrd()
 	on_patched "$TOP/scripts/rootfs.sh" "$RESULTS/initrd" "$RESULTS/run.sh" "$RESULTS/root"
 }
 
-image()
-{
-	case $ARCH in
-	um) printf '%s/linux' "$(kernel_dir)" ;;
-	x86_64) printf '%s/vmlinux' "$(kernel_dir)" ;;
-	esac
-}
-
 # The name of what base showed: of all that it depends on.
 base_key()
 {
 	{
-		KERNEL=base image | xargs cat
+		KERNEL=base kernel_image | xargs cat
 		cat "$OBSERVE" "$RESULTS/run.sh" "$TOP/scripts/init.c"
 		printf '%s %s %s' "$MEM" "$CPUS" "$ICOUNT"
 	} | sha256sum | cut -c 1-24

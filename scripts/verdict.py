@@ -234,6 +234,15 @@ class Verdict:
             if times:
                 test['seconds'] = times.pop(0)
 
+    def sort_tests(self, wanted):
+        """Put the tests of guests that ran side by side into the order of their list."""
+        place = {name: number for number, name in enumerate(wanted)}
+
+        def key(test):
+            name, _, run = test['name'].partition(' #')
+            return int(run or 0), place.get(name, len(place))
+        self.tests.sort(key=key)
+
     def judge_missing(self, wanted):
         """Every test that the programs list must have a result."""
         seen = {test['name'].split(' #')[0] for test in self.tests}
@@ -355,6 +364,8 @@ def parse_arguments():
                         help='condition that holds, for --expected')
     parser.add_argument('--wanted', help='file with the names of the tests that must run')
     parser.add_argument('--durations', help='file that durations.py reads')
+    parser.add_argument('--in-order', action='store_true',
+                        help='put the tests into the order of --wanted')
     parser.add_argument('--setting', action='append', default=[], metavar='NAME=VALUE',
                         help='recorded in results.json')
     return parser.parse_args()
@@ -386,7 +397,10 @@ def main():
     verdict.judge_tests(expected)
     if args.wanted:
         with open(args.wanted, encoding='utf-8') as file:
-            verdict.judge_missing(file.read().split())
+            wanted = file.read().split()
+        verdict.judge_missing(wanted)
+        if args.in_order:
+            verdict.sort_tests(wanted)
 
     write_junit(verdict, args)
     write_results(verdict, args, splats)

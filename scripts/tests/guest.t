@@ -71,14 +71,16 @@ set -m
 group=$!
 set +m
 for _ in $(seq 600); do
-	[ ! -s "$O/exec/status.txt" ] || break
+	status=("$O"/exec/*/status.txt)
+	[ ! -s "${status[0]}" ] || break
 	sleep 0.1
 done
-[ -s "$O/exec/status.txt" ]
+[ -s "${status[0]}" ]
 ok $? "the guest runs within a minute"
 kill -INT -- "-$group"
 wait "$group" 2>/dev/null
 is $? 130 "^C ends it"
-pgrep -f -- "-initrd $O/exec/initrd" >/dev/null
+pgrep -f -- "-initrd $O/exec/" >/dev/null
 is $? 1 "and leaves no guest behind"
+is "$(ls "$O/exec")" "" "nor anything else"
 end_tests

@@ -71,6 +71,13 @@ sys.exit(found['some_test:one.t3'] != 3.5 or found['some_test:one.t12'] is not N
          or r['programs'] != {'some_test': 80.25})
 PY
 ok $? "durations: results.json has them, and none of a test without"
+for i in 12 1 2 11 $(seq 3 10); do
+	echo "some_test:one.t$i"
+done >"$SCRATCH/wanted"
+verdict "$SCRATCH/run" --splats "$SCRIPTS/splats" --wanted "$SCRATCH/wanted" --in-order
+is "$(python3 -c 'import json, sys
+print(*("some_test:one.t" + t["name"][15:] for t in json.load(open(sys.argv[1]))["tests"]), sep="\n")' \
+	"$SCRATCH/run/results.json")" "$(cat "$SCRATCH/wanted")" "in order: results.json is"
 sed -i '2,$s/some_test:one.t[0-9]*$/some_test:other/' "$SCRATCH/durations"
 verdict "$SCRATCH/run" --splats "$SCRIPTS/splats" --durations "$SCRATCH/durations"
 is "$(grep -c slowest "$SCRATCH/out")" 0 "durations: of few tests none is the slowest"
