@@ -13,6 +13,9 @@
 
 #include "fixture.h"
 
+/* Bytes of a page that a truncation leaves. */
+#define CROPPED		100U
+
 static unsigned int writes_arrived(struct fuse_wb *wb)
 {
 	return fuse_wb_count(wb->server, FUSE_WB_ARRIVED, FUSE_WRITE);
@@ -142,6 +145,39 @@ static void failed_truncate_lets_writes_go_on(struct kunit *test)
 }
 
 /*
+ * A flusher has put a folio under writeback and not sent it yet when the file is
+ * truncated within that folio, and grows again. What lay beyond must not fill the hole.
+ */
+static void write_filled_before_a_truncation_is_cropped(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct fuse_writepage_args *unsent;
+	struct folio *folio;
+	struct fuse_req *req;
+	struct file *file;
+
+	file = fuse_wb_open(wb, "file");
+	fuse_wb_write_page(wb, file, 0);
+	folio = fuse_wb_get_folio(wb, file, 0);
+	fuse_wb_hold(wb->server, FUSE_WRITE);
+	folio_lock(folio);
+	KUNIT_ASSERT_TRUE(test, folio_clear_dirty_for_io(folio));
+	unsent = kunit_fuse_fill_write(folio);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(unsent));
+
+	KUNIT_EXPECT_EQ(test, fuse_wb_run(wb, fuse_wb_do_truncate, file, 0, CROPPED), 0);
+	fuse_wb_write(wb, file, 2 * PAGE_SIZE, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, i_size_read(file_inode(file)), 3 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 0);
+
+	kunit_fuse_send_write(unsent);
+	req = fuse_wb_take(wb->server, FUSE_WRITE);
+	KUNIT_EXPECT_EQ(test, fuse_wb_write_in(req)->offset, 0);
+	KUNIT_EXPECT_EQ(test, fuse_wb_write_in(req)->size, CROPPED);
+	fuse_wb_answer(wb->server, req, 0);
+}
+
+/*
  * The hole must not be filled by data that was written before it was made.
  *
  * Promise: bde52788bdb7
@@ -180,6 +216,7 @@ static struct kunit_case nowrite_cases[] = {
 	KUNIT_CASE(queued_requests_are_sent_afterwards_in_order),
 	KUNIT_CASE(truncate_is_sent_between_the_writes),
 	KUNIT_CASE(failed_truncate_lets_writes_go_on),
+	KUNIT_CASE(write_filled_before_a_truncation_is_cropped),
 	KUNIT_CASE(hole_is_made_after_the_writes_it_covers),
 	{}
 };
