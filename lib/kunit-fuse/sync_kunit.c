@@ -9,6 +9,7 @@
  */
 
 #include <linux/pagemap.h>
+#include <linux/sched/signal.h>
 #include <linux/writeback.h>
 
 #include "fixture.h"
@@ -180,12 +181,66 @@ static void syncfs_follows_what_was_dirtied_again(struct kunit *test)
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_CLEAN);
 }
 
+/* The data is the inode. */
+static long do_drain(struct fuse_wb_call *call)
+{
+	return inode_drain_writes(call->data);
+}
+
+/* Start it on a file with a WRITE that is held, @req; it waits for @folio. */
+static struct fuse_wb_call *start_drain(struct fuse_wb *wb, struct folio **folio,
+					struct fuse_req **req)
+{
+	struct fuse_wb_call *call;
+	struct file *file;
+
+	*folio = fuse_wb_dirty_folio(wb, &file);
+	*req = fuse_wb_hold_writeback(wb, file, *folio);
+	call = fuse_wb_start(wb, do_drain, file_inode(file), 0, 0);
+	fuse_wb_await_blocked(call, folio_test_waiters(*folio));
+
+	return call;
+}
+
+/*
+ * swapon(2) has the writes of the file end first, with the lock of the inode held.
+ *
+ * Promise: kill
+ */
+static void fatal_signal_ends_the_drain(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct folio *folio;
+	struct fuse_req *req;
+
+	call = start_drain(wb, &folio, &req);
+	send_sig(SIGKILL, call->task, 1);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), -EINTR);
+	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
+	fuse_wb_answer(wb->server, req, 0);
+}
+
+static void drain_waits_for_writes_and_reports_their_errors(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct fuse_wb_call *call;
+	struct folio *folio;
+	struct fuse_req *req;
+
+	call = start_drain(wb, &folio, &req);
+	fuse_wb_answer(wb->server, req, -EIO);
+	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), -EIO);
+}
+
 static struct kunit_case sync_kunit_cases[] = {
 	KUNIT_CASE_PARAM(sync_does_not_wait_for_held_write, sync_gen_params),
 	KUNIT_CASE_PARAM(sync_waits_for_writeback_that_ends, sync_gen_params),
 	KUNIT_CASE_PARAM(sync_sends_what_is_dirty, sync_gen_params),
 	KUNIT_CASE(syncfs_waits_for_a_trusted_server),
 	KUNIT_CASE(syncfs_follows_what_was_dirtied_again),
+	KUNIT_CASE(fatal_signal_ends_the_drain),
+	KUNIT_CASE(drain_waits_for_writes_and_reports_their_errors),
 	{}
 };
 
