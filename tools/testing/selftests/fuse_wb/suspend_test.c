@@ -11,6 +11,11 @@
  * Promise: sync-2
  */
 
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "common.h"
 
 #define PM_TEST		"/sys/power/pm_test"
@@ -132,6 +137,221 @@ TEST_F(slow, server_has_the_data_before_it_is_frozen)
 	EXPECT_EQ(FILES, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED)) {
 		TH_LOG("the server was frozen before it had all data");
 	}
+}
+
+/*
+ * A task waits for the server when suspend wants to freeze it.  The server is frozen,
+ * so the task does not go on: an unpatched kernel gives up.  A sound one freezes the
+ * task where it is if it has come straight from a system call.  It must not if the task
+ * may hold locks that devices need while they are suspended: in a page fault, or for a
+ * buffer of the kernel, as when a driver reads firmware.
+ */
+#define PM_TIMEOUT	"/sys/power/pm_freeze_timeout"
+#define PAGE		4096
+
+FIXTURE(waiter)
+{
+	struct mnt m;
+	int fd;
+	int other;
+	int pipe[2];
+	char *map;
+	char byte;
+	struct call *call;
+};
+
+FIXTURE_VARIANT(waiter)
+{
+	const struct call_op *op;	/* NULL: close(2) */
+	__u32 opcode;			/* what is held */
+	bool through;			/* no writeback cache */
+	bool dirty;			/* the file is */
+	bool from_map;			/* the file is mapped, and the buffer of the call */
+	int flags;			/* of the open file, besides */
+	off_t off;
+	long ret;
+	bool refuses;
+};
+
+static long do_sendfile(const struct call_arg *arg)
+{
+	off_t off = arg->off;
+
+	return sendfile(arg->flags, arg->fd, &off, arg->len);
+}
+
+static const struct call_op call_sendfile = {
+	"sendfile", SYS_sendfile, do_sendfile
+};
+
+FIXTURE_VARIANT_ADD(waiter, fsync_for_write)
+{
+	.op = &call_fsync,
+	.opcode = FUSE_WRITE,
+	.dirty = true,
+};
+
+FIXTURE_VARIANT_ADD(waiter, fsync_for_fsync)
+{
+	.op = &call_fsync,
+	.opcode = FUSE_FSYNC,
+	.dirty = true,
+};
+
+FIXTURE_VARIANT_ADD(waiter, close_for_write)
+{
+	.opcode = FUSE_WRITE,
+	.dirty = true,
+};
+
+FIXTURE_VARIANT_ADD(waiter, close_for_flush) { .opcode = FUSE_FLUSH };
+
+FIXTURE_VARIANT_ADD(waiter, write_for_write)
+{
+	.op = &call_pwrite,
+	.opcode = FUSE_WRITE,
+	.through = true,
+	.off = PAGE,
+	.ret = 1,
+};
+
+FIXTURE_VARIANT_ADD(waiter, write_for_read)
+{
+	.op = &call_pwrite,
+	.opcode = FUSE_READ,
+	.off = 1,
+	.ret = 1,
+};
+
+FIXTURE_VARIANT_ADD(waiter, ftruncate_for_setattr)
+{
+	.op = &call_ftruncate,
+	.opcode = FUSE_SETATTR,
+};
+
+FIXTURE_VARIANT_ADD(waiter, stat_for_getattr)
+{
+	.op = &call_statx,
+	.opcode = FUSE_GETATTR,
+};
+
+FIXTURE_VARIANT_ADD(waiter, read_for_read)
+{
+	.op = &call_pread,
+	.opcode = FUSE_READ,
+	.ret = 1,
+};
+
+FIXTURE_VARIANT_ADD(waiter, store_in_a_fault)
+{
+	.op = &call_store,
+	.opcode = FUSE_READ,
+	.refuses = true,
+};
+
+FIXTURE_VARIANT_ADD(waiter, write_in_a_fault)
+{
+	.op = &call_pwrite,
+	.opcode = FUSE_READ,
+	.from_map = true,
+	.ret = 1,
+	.refuses = true,
+};
+
+FIXTURE_VARIANT_ADD(waiter, sendfile_with_a_kernel_buffer)
+{
+	.op = &call_sendfile,
+	.opcode = FUSE_READ,
+	.ret = 1,
+	.refuses = true,
+};
+
+/* What splice(2) reads of a file with O_DIRECT comes through ->read_iter */
+FIXTURE_VARIANT_ADD(waiter, direct_sendfile_with_a_kernel_buffer)
+{
+	.op = &call_sendfile,
+	.opcode = FUSE_READ,
+	.flags = O_DIRECT,
+	.ret = 1,
+	.refuses = true,
+};
+
+FIXTURE_SETUP(waiter)
+{
+	const struct server_opts opts = { .writeback_cache = !variant->through };
+
+	self->pipe[0] = -1;
+	self->pipe[1] = -1;
+	self->map = MAP_FAILED;
+	if (access(PM_TEST, F_OK) || access(PM_STATE, F_OK))
+		SKIP(return, "needs CONFIG_SUSPEND and CONFIG_PM_DEBUG");
+	if (!mnt_setup(_metadata, &self->m, &opts, variant))
+		return;
+	ASSERT_EQ(0, pipe(self->pipe));
+	self->byte = 'x';
+	ASSERT_EQ(0, server_put(self->m.ctl, "file", PAGE - 1, "x", 1));
+	self->fd = mnt_open(&self->m, "file", O_RDWR | variant->flags);
+	ASSERT_LE(0, self->fd);
+	self->other = mnt_open(&self->m, "other", O_RDWR | O_CREAT);
+	ASSERT_LE(0, self->other);
+	self->map = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, self->map);
+	if (variant->dirty)
+		ASSERT_EQ(1, pwrite(self->fd, "x", 1, PAGE));
+
+	ASSERT_EQ(0, hold_req(&self->m, variant->opcode));
+	self->call = variant->op ?
+		mnt_call(&self->m, variant->op, (struct call_arg){
+			.fd = variant->from_map ? self->other : self->fd,
+			.off = variant->off,
+			.len = 1,
+			.buf = variant->from_map ? self->map : &self->byte,
+			.to = self->map,
+			.flags = self->pipe[1] }) :
+		mnt_call_close(&self->m, self->fd);
+	ASSERT_NE(NULL, self->call);
+	ASSERT_NE(0, await_req(&self->m, variant->opcode, REQ_ARRIVED, 1));
+	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, self->call));
+
+	ASSERT_EQ(0, write_file(PM_TEST, "freezer"));
+	ASSERT_EQ(0, write_file(PM_TEST_DELAY, "0"));
+	/* In milliseconds; a server that is not frozen yet has a twentieth of it */
+	ASSERT_EQ(0, write_file(PM_TIMEOUT, "4000"));
+}
+
+FIXTURE_TEARDOWN(waiter)
+{
+	EXPECT_EQ(0, write_file(PM_TIMEOUT, "20000"));
+	EXPECT_EQ(0, write_file(PM_TEST, "none"));
+	server_release(self->m.ctl, 0);
+	if (self->map != MAP_FAILED)
+		munmap(self->map, PAGE);
+	mnt_teardown(_metadata, &self->m);
+	close(self->pipe[0]);
+	close(self->pipe[1]);
+}
+
+/*
+ * It waits as before when it is thawed.
+ *
+ * Promise: freezer
+ */
+TEST_F(waiter, suspend_freezes_waits_of_system_calls_alone)
+{
+	long ret = mnt_tell(&self->m, PM_STATE, "freeze");
+
+	if (variant->refuses) {
+		EXPECT_EQ(-1, ret);
+		EXPECT_EQ(EBUSY, errno);
+	} else {
+		EXPECT_EQ(6, ret) {
+			TH_LOG("suspend: %s", strerror(errno));
+		}
+	}
+	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, self->call));
+	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(self->call));
+	EXPECT_EQ(variant->ret, self->call->ret);
 }
 
 TEST_HARNESS_MAIN
