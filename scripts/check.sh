@@ -54,8 +54,9 @@ NOT_ON_BASE+=" !submit_test !submit_killed_test !unread_test !uring_test"
 NOT_ON_BASE+=" !collapse_test !compaction_test !evict_test !killable_lock_test !memcg_test"
 NOT_ON_BASE+=" !migration_wait_test !name_killed_test !offline_wait_test !poison_test"
 NOT_ON_BASE+=" !remount_test !steal_test"
+# Who waits for a deadline leaves the processor to another guest.
 begin_beside 13 "kselftests, x86_64, base: exactly the listed ones fail" \
-	kselftest.sh ARCH=x86_64 KERNEL=base EXPECT=base \
+	kselftest.sh ARCH=x86_64 KERNEL=base EXPECT=base JOBS=2 \
 	TESTS="$NOT_ON_BASE"
 base_run=$child
 check 14 "kselftests fail on a kernel whose fsync does not wait" env ARCH=x86_64 \
