@@ -75,10 +75,10 @@ script one 'start sleep 98764' 'slow=$child' 'start bash -c "exit 7"' 'quick=$ch
 together one
 is "$(cat "$SCRATCH/said")" "$(printf 'one 7\none 1 left')" "the first that ends, its status, and the others"
 
-script many 'for i in 1 2 3; do start sleep 98763; done' 'kill -TERM $$' 'finish_one "${children[@]}"'
+script many "for i in 1 2 3; do start sleep 98763.$$; done" 'kill -TERM $$' 'finish_one "${children[@]}"'
 together many
 is "$statuses" "143 " "ended while several run: exit status"
-is "$(pgrep -f -c 'sleep 98763$')" 0 "and none of them does any more"
+is "$(pgrep -f -c "sleep 98763.$$\$")" 0 "and none of them does any more"
 
 echo kernel >"$SCRATCH/vmlinux"
 script copy 'kernel_image() { echo '"$(printf %q "$SCRATCH/vmlinux")"'; }' \

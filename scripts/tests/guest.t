@@ -65,9 +65,10 @@ is $? 2 "make exec refuses a program that is not there"
 "$SCRIPTS/exec.sh" '' 2>"$SCRATCH/said"
 is $? 2 "make exec wants a command"
 
-# ^C: an interrupt to the whole group, as a terminal sends it.
+# ^C: an interrupt to the whole group, as a terminal sends it. Whoever runs this beside
+# something else may ignore SIGINT, and a shell cannot undo that.
 set -m
-"$SCRIPTS/exec.sh" '/bin/busybox sleep 1000' >/dev/null 2>&1 &
+env --default-signal=INT "$SCRIPTS/exec.sh" '/bin/busybox sleep 1000' >/dev/null 2>&1 &
 group=$!
 set +m
 for _ in $(seq 600); do
