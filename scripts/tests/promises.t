@@ -35,7 +35,7 @@ repository()
 }
 
 mkdir -p "$SELFTEST" "$REPO/fs" "$REPO/lib/kunit-fuse" "$(dirname "$MUTANTS")"
-cp "$SCRIPTS/promises.py" "$SCRIPTS/verdict.py" "$REPO/scripts"
+cp "$SCRIPTS"/{promises,verdict,durations}.py "$REPO/scripts"
 repository
 promises check
 is $? 1 "pages that are not there are old"
