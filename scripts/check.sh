@@ -26,14 +26,18 @@ run 5 "KUnit under UML" kunit.sh ARCH=um
 end_prove 2 "tests of the scripts" "$scripts_tests"
 check 6 "KUnit cases fail on a kernel whose writeback never ends" env ARCH=um \
 	"$TOP/scripts/mutants.sh" writeback-never-ends
-# A guest does not keep two processors busy: what needs a compiler goes beside it.
-begin_beside 7 "kselftests, x86_64, patched" kselftest.sh ARCH=x86_64
+# A guest does not keep two processors busy: what needs a compiler goes beside it. UML
+# has its kernel, so its guest begins first; they take turns at making tests.
+begin_beside 7 "kselftests, UML, patched" kselftest.sh ARCH=um
+um_run=$child
+await_guests 7 "$um_run"
+begin_beside 8 "kselftests, x86_64, patched" kselftest.sh ARCH=x86_64
 patched_run=$child
-run 8 "kselftests, UML, patched" kselftest.sh ARCH=um
+end_beside 7 "$um_run"
 # It has time until all else is done, and takes none from the guests.
 begin 9 "each patch builds without a new warning" nice -n 15 "$TOP/scripts/each_patch.sh"
 each_patch=$child
-end_beside 7 "$patched_run"
+end_beside 8 "$patched_run"
 run 10 "KUnit, x86_64" kunit.sh ARCH=x86_64
 # It builds the base kernel; beside a measurement that counts instructions. It has to end
 # before a mutant stands in the patched tree.

@@ -373,11 +373,25 @@ finish_one()
 	return "$status"
 }
 
+# watch_end PID LOG TITLE: until it ends, say every half minute how far it is.
+watch_end()
+{
+	local pid=$1 log=$2 title=$3 begin=$SECONDS last=$SECONDS
+
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		if [ $((SECONDS - last)) -ge 30 ]; then
+			last=$SECONDS
+			note "$title ... $(elapsed $((SECONDS - begin))), at: $(tail -n 1 "$log" | cut -c 1-60)"
+		fi
+	done
+}
+
 # step N/M TITLE COMMAND...: run a command with its output in a log, say how far
 # it has come, and show the end of the log when it fails.
 step()
 {
-	local which=$1 title=$2 log begin=$SECONDS last=$SECONDS status=0 pid
+	local which=$1 title=$2 log begin=$SECONDS status=0 pid
 
 	shift 2
 	mkdir -p "$O/logs"
@@ -389,13 +403,7 @@ step()
 		start "$@" >"$log" 2>&1
 	fi
 	pid=$child
-	while kill -0 "$pid" 2>/dev/null; do
-		sleep 0.2
-		if [ $((SECONDS - last)) -ge 30 ] && [ "$V" != 1 ]; then
-			last=$SECONDS
-			note "[$which] $title ... $(elapsed $((SECONDS - begin))), at: $(tail -n 1 "$log" | cut -c 1-60)"
-		fi
-	done
+	[ "$V" = 1 ] || watch_end "$pid" "$log" "[$which] $title"
 	finish "$pid" || status=$?
 	if [ "$status" -ne 0 ]; then
 		[ "$V" = 1 ] || tail -n 25 "$log" >&2

@@ -157,8 +157,16 @@ begin_beside()
 
 end_beside()
 {
-	note "[$1/$STEPS] waiting for its end, so far: $(tail -n 1 "$O/logs/step-$1.log")"
+	watch_end "$2" "$O/logs/step-$1.log" "[$1/$STEPS] waiting for its end"
 	end_run "$1" "$2" "$O/logs/step-$1.log"
+}
+
+# await_guests N PID: until what such a run needs is made, and its guests begin.
+await_guests()
+{
+	while kill -0 "$2" 2>/dev/null && ! grep -q 'tests in the guest' "$O/logs/step-$1.log"; do
+		sleep 0.2
+	done
 }
 
 # begin N TITLE COMMAND...: start a step beside the next ones, its output in a log.
@@ -177,7 +185,7 @@ end_check()
 {
 	local n=$1 title=$2 status=0 log=$O/logs/step-$1.log
 
-	note "[$n/$STEPS] waiting for its end, so far: $(tail -n 1 "$log")"
+	watch_end "$3" "$log" "[$n/$STEPS] waiting for its end"
 	finish "$3" || status=$?
 	if [ "$status" != 0 ]; then
 		tail -n 25 "$log" >&2
