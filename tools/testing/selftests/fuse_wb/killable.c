@@ -274,12 +274,12 @@ static bool is_stuck(const struct run *r)
 
 /*
  * Wait until it has ended or is stuck.  Who knows that it has to end waits for
- * that, as something in its exit may take a while.
+ * that: it may sleep for a while until a flusher runs, or in its exit.
  */
 static enum fate settle(struct run *r, bool killed, enum fate listed)
 {
 	__u64 deadline = wait_deadline();
-	bool must_end = killed && listed == ENDS;
+	bool must_end = listed == RETURNS || (killed && listed == ENDS);
 
 	do {
 		if (has_ended(r))
@@ -292,7 +292,7 @@ static enum fate settle(struct run *r, bool killed, enum fate listed)
 	fprintf(stderr, "# %s: awaited for %d s in vain: its end%s\n",
 		r->call->name, WAIT_SECONDS, must_end ? "" : ", or its sleep");
 	process_print(stderr, r->pid);
-	return killed ? STAYS_READ : NOT_ASKED;
+	return killed || must_end ? STAYS_READ : NOT_ASKED;
 }
 
 enum fate run_kill(struct run *r, enum fate listed)

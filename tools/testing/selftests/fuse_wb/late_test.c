@@ -325,6 +325,24 @@ static long do_take(const struct call_arg *arg)
 
 static const struct call_op call_take = { "readv", SYS_readv, do_take };
 
+/* The kernel has as many requests for the server, which is frozen. */
+static bool await_queued(struct mnt *m, int nr)
+{
+	__u64 deadline = wait_deadline();
+	char path[64], text[32] = "";
+
+	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/waiting",
+		 m->minor);
+	while (!read_line(path, text, sizeof(text)) && now_usec() < deadline) {
+		if (atoi(text) >= nr)
+			return true;
+		sched_yield();
+	}
+	fprintf(stderr, "# awaited for %d s in vain: %d requests, there are %s\n",
+		WAIT_SECONDS, nr, text);
+	return false;
+}
+
 /*
  * The first READ is being read from /dev/fuse, by the test, and the kernel waits for
  * the page that the arguments go to.  The server has the others.
@@ -342,6 +360,9 @@ static struct call *take_in_two(struct __test_metadata *_metadata,
 	    server_freeze(m))
 		return NULL;
 	fork_reader(_metadata, self, fd);
+	/* Or the first one is the server's: the reader may sleep before it sends it. */
+	if (!await_queued(m, nr))
+		return NULL;
 	EXPECT_TRUE(child_await_blocked(self->pid, &call_pread));
 	c = mnt_call(m, &call_take, (struct call_arg){
 		.fd = dev, .buf = buf, .to = self->slow });
