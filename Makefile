@@ -75,6 +75,8 @@ shell: ## a shell in the guest
 #   METER=icount       for bench: icount (QEMU), direct (direct I/O), um (wall
 #                      clock in UML), host or profile
 #   ROUNDS=3           for bench: measure so many times
+#   SCHEDULES=20000    for kunit: orders of calls and replies that are explored
+#   SEED=1             for kunit: seed of the first of them
 #   TIMEOUT=900        seconds that the guest may take
 #   V=0                1: print every command and the guest's console
 

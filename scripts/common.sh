@@ -33,6 +33,8 @@ JOBS=${JOBS:-}
 ICOUNT=${ICOUNT:-0}
 V=${V:-0}
 TIMEOUT=${TIMEOUT:-900}
+SEED=${SEED:-}
+SCHEDULES=${SCHEDULES:-}
 export SELFTEST=tools/testing/selftests/fuse_wb
 TARBALL=/usr/src/linux-source-6.12.tar.xz
 
@@ -307,7 +309,7 @@ new_results()
 		echo "# Repeats this run. It was made at $(git -C "$TOP" describe --always --dirty 2>/dev/null || echo 'an unknown commit')."
 		printf 'exec make -C %q %s' "$TOP" "$1"
 		for name in ARCH KERNEL KSRC O TESTS REPEAT DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS JOBS ICOUNT TIMEOUT \
-			FUSE_WB_SEED FUSE_WB_ROUNDS METER ROUNDS; do
+			FUSE_WB_SEED FUSE_WB_ROUNDS METER ROUNDS SEED SCHEDULES; do
 			[ -z "${!name:-}" ] || printf ' %s=%q' "$name" "${!name}"
 		done
 		echo

@@ -26,8 +26,14 @@ run_kunit()
 
 	case $ARCH in
 	um) arguments+=("--kernel_args=uml_dir=$BUILD/uml/" --kernel_args=time-travel) ;;
-	x86_64) arguments+=("--qemu_config=$TOP/scripts/kunit_qemu.py") ;;
+	x86_64)
+		arguments+=("--qemu_config=$TOP/scripts/kunit_qemu.py")
+		# Emulated, a schedule takes a tenth of a second.
+		SCHEDULES=${SCHEDULES:-100}
+		;;
 	esac
+	[ -z "$SCHEDULES" ] || arguments+=("--kernel_args=fuse_wb_kunit.schedules=$SCHEDULES")
+	[ -z "$SEED" ] || arguments+=("--kernel_args=fuse_wb_kunit.seed=$SEED")
 	[ -z "$TESTS" ] || arguments+=("$TESTS")
 	for run in $(seq "$REPEAT"); do
 		rm -f "$BUILD/test.log"
@@ -54,10 +60,12 @@ judge()
 		--splats "$TOP/scripts/splats" --guest-status "$guest" \
 		--expected "$TOP/lib/kunit-fuse/expected" --condition "$ARCH" \
 		--setting "ARCH=$ARCH" --setting "DEBUG=$DEBUG" --setting "TESTS=$TESTS" \
-		--setting "REPEAT=$REPEAT" --setting "SOURCE=$(source_name)"
+		--setting "REPEAT=$REPEAT" --setting "SEED=$SEED" --setting "SCHEDULES=$SCHEDULES" --setting "SOURCE=$(source_name)"
 }
 
 check_variables
+[ -z "$SCHEDULES" ] || check_number SCHEDULES "$SCHEDULES" 20000
+[ -z "$SEED" ] || check_number SEED "$SEED" 1
 [ "$KERNEL" = patched ] || usage_error "KERNEL=base has no KUnit suites: they test what the series adds"
 lock_build
 "$TOP/scripts/deps.sh" source kernel judge

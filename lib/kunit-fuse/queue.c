@@ -15,7 +15,13 @@ static const char * const what_names[] = {
 	[FUSE_WB_FORGOTTEN] = "forgotten",
 };
 
-static const char *opcode_name(u32 opcode)
+/**
+ * fuse_wb_opcode_name - name an opcode
+ * @opcode: the opcode
+ *
+ * Return: its name, or that it is some request.
+ */
+const char *fuse_wb_opcode_name(u32 opcode)
 {
 	switch (opcode) {
 	case FUSE_LOOKUP:	return "LOOKUP";
@@ -79,7 +85,7 @@ void fuse_wb_print(struct fuse_wb_server *server)
 
 		kunit_info(server->test,
 			   "%3u: %s %llu %s, node %llu, offset %llu, size %u, error %d\n",
-			   i, opcode_name(event->opcode), event->unique,
+			   i, fuse_wb_opcode_name(event->opcode), event->unique,
 			   what_names[event->what], event->nodeid,
 			   event->offset, event->size, event->error);
 	}
@@ -122,13 +128,14 @@ const struct fuse_iqueue_ops fuse_wb_iqueue_ops = {
 	.send_req = fuse_wb_send_req,
 };
 
-static struct fuse_req *find_locked(struct fuse_wb_server *server, u64 opcodes)
+static struct fuse_req *find_locked(struct fuse_wb_server *server, u64 opcodes,
+				    unsigned int nth)
 {
 	struct fuse_req *req;
 
 	lockdep_assert_held(&server->fc->iq.lock);
 	list_for_each_entry(req, &server->fc->iq.pending, list)
-		if (opcodes & BIT_ULL(req->in.h.opcode))
+		if (opcodes & BIT_ULL(req->in.h.opcode) && !nth--)
 			return req;
 	return NULL;
 }
@@ -146,21 +153,22 @@ struct fuse_req *fuse_wb_find(struct fuse_wb_server *server, u64 opcodes)
 	struct fuse_req *req;
 
 	spin_lock(&server->fc->iq.lock);
-	req = find_locked(server, opcodes);
+	req = find_locked(server, opcodes, 0);
 	spin_unlock(&server->fc->iq.lock);
 
 	return req;
 }
 
 /* Take a pending request out of the queue, as the first half of a read does. */
-static struct fuse_req *begin_read(struct fuse_wb_server *server, u64 opcodes)
+static struct fuse_req *begin_read(struct fuse_wb_server *server, u64 opcodes,
+				   unsigned int nth)
 {
 	struct fuse_iqueue *fiq = &server->fc->iq;
 	struct fuse_pqueue *fpq = &server->fud->pq;
 	struct fuse_req *req;
 
 	spin_lock(&fiq->lock);
-	req = find_locked(server, opcodes);
+	req = find_locked(server, opcodes, nth);
 	if (req) {
 		clear_bit(FR_PENDING, &req->flags);
 		list_del_init(&req->list);
@@ -209,18 +217,32 @@ static bool end_read(struct fuse_wb_server *server, struct fuse_req *req)
 }
 
 /**
+ * fuse_wb_take_nth - take one of the pending requests, in whatever order
+ * @server: the server
+ * @opcodes: bit by opcode
+ * @nth: which of them, counted from 0
+ *
+ * Return: the request, which is then sent, until fuse_wb_answer() ends it or
+ * fuse_wb_abort() does; NULL if not so many were pending.
+ */
+struct fuse_req *fuse_wb_take_nth(struct fuse_wb_server *server, u64 opcodes,
+				  unsigned int nth)
+{
+	struct fuse_req *req = begin_read(server, opcodes, nth);
+
+	return req && end_read(server, req) ? req : NULL;
+}
+
+/**
  * fuse_wb_take_found - take a request if one is pending
  * @server: the server
  * @opcodes: bit by opcode
  *
- * Return: the request, which is then sent, until fuse_wb_answer() ends it or
- * fuse_wb_abort() does; NULL if none was pending.
+ * Return: the first of them, as fuse_wb_take_nth() does.
  */
 struct fuse_req *fuse_wb_take_found(struct fuse_wb_server *server, u64 opcodes)
 {
-	struct fuse_req *req = begin_read(server, opcodes);
-
-	return req && end_read(server, req) ? req : NULL;
+	return fuse_wb_take_nth(server, opcodes, 0);
 }
 
 /**
@@ -258,7 +280,7 @@ struct fuse_req *fuse_wb_read_half(struct fuse_wb_server *server, u32 opcode)
 	struct fuse_req *req;
 
 	fuse_wb_await(server, fuse_wb_find(server, BIT_ULL(opcode)));
-	req = begin_read(server, BIT_ULL(opcode));
+	req = begin_read(server, BIT_ULL(opcode), 0);
 	KUNIT_ASSERT_NOT_NULL(server->test, req);
 
 	return req;
@@ -292,8 +314,14 @@ void fuse_wb_read_rest_of_all(struct fuse_wb_server *server)
 	} while (req);
 }
 
-static void end_request(struct fuse_wb_server *server, struct fuse_req *req,
-			int error)
+/**
+ * fuse_wb_answer_made - answer a request with what the test has made
+ * @server: the server
+ * @req: the request, which was taken and must not be touched afterwards
+ * @error: 0 if its output arguments are filled, or as for fuse_wb_answer()
+ */
+void fuse_wb_answer_made(struct fuse_wb_server *server, struct fuse_req *req,
+			 int error)
 {
 	struct fuse_pqueue *fpq = &server->fud->pq;
 
@@ -323,7 +351,7 @@ void fuse_wb_answer(struct fuse_wb_server *server, struct fuse_req *req,
 {
 	if (!error)
 		error = fuse_wb_reply(server, req);
-	end_request(server, req, error);
+	fuse_wb_answer_made(server, req, error);
 }
 
 /**
@@ -338,7 +366,7 @@ void fuse_wb_answer_read(struct fuse_wb_server *server, struct fuse_req *req,
 	int error = fuse_wb_reply(server, req);
 
 	req->args->out_args[req->args->out_numargs - 1].size = size;
-	end_request(server, req, error);
+	fuse_wb_answer_made(server, req, error);
 }
 
 /**
@@ -353,7 +381,7 @@ void fuse_wb_answer_write(struct fuse_wb_server *server, struct fuse_req *req,
 	struct fuse_write_out *out = req->args->out_args[0].value;
 
 	out->size = size;
-	end_request(server, req, 0);
+	fuse_wb_answer_made(server, req, 0);
 }
 
 /**

@@ -149,12 +149,16 @@ void fuse_wb_abort(struct fuse_wb_server *server);
 extern const struct fuse_iqueue_ops fuse_wb_iqueue_ops;
 struct fuse_req *fuse_wb_find(struct fuse_wb_server *server, u64 opcodes);
 struct fuse_req *fuse_wb_take(struct fuse_wb_server *server, u32 opcode);
+struct fuse_req *fuse_wb_take_nth(struct fuse_wb_server *server, u64 opcodes,
+				  unsigned int nth);
 struct fuse_req *fuse_wb_take_found(struct fuse_wb_server *server, u64 opcodes);
 struct fuse_req *fuse_wb_read_half(struct fuse_wb_server *server, u32 opcode);
 void fuse_wb_read_rest(struct fuse_wb_server *server, struct fuse_req *req);
 void fuse_wb_read_rest_of_all(struct fuse_wb_server *server);
 void fuse_wb_answer(struct fuse_wb_server *server, struct fuse_req *req,
 		    int error);
+void fuse_wb_answer_made(struct fuse_wb_server *server, struct fuse_req *req,
+			 int error);
 void fuse_wb_answer_read(struct fuse_wb_server *server, struct fuse_req *req,
 			 u32 size);
 void fuse_wb_answer_write(struct fuse_wb_server *server, struct fuse_req *req,
@@ -165,6 +169,7 @@ int fuse_wb_index(struct fuse_wb_server *server, enum fuse_wb_what what,
 		  u32 opcode, unsigned int nth);
 unsigned int fuse_wb_live_writes(struct fuse_wb_server *server,
 				 struct folio *folio);
+const char *fuse_wb_opcode_name(u32 opcode);
 void fuse_wb_print(struct fuse_wb_server *server);
 
 /* nodes.c */
