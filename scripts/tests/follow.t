@@ -20,6 +20,8 @@ begin()
 {
 	rm -rf "$SCRATCH"/{1,2,ended}
 	mkdir -p "$SCRATCH"/{1,2}
+	# Not by what comes up in the background: await() would see what the last one showed.
+	: >"$SCRATCH/shown"
 	"$SCRIPTS/follow.py" "$SCRATCH" --plan "$SCRATCH/plan" --known "$SCRATCH/known/um" \
 		--durations "$SCRATCH/durations" "$@" 2>"$SCRATCH/shown" &
 	follower=$!
