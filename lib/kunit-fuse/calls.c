@@ -4,6 +4,7 @@
  * and can bring about what they wait for.
  */
 
+#include <linux/fadvise.h>
 #include <linux/fs.h>
 #include <linux/falloc.h>
 #include <linux/kthread.h>
@@ -210,6 +211,12 @@ long fuse_wb_do_read_byte(struct fuse_wb_call *call)
 	if (ret == 1)
 		return byte;
 	return ret ?: -ENODATA;
+}
+
+/* Readahead of page 0 of the file that is the data */
+long fuse_wb_do_readahead(struct fuse_wb_call *call)
+{
+	return vfs_fadvise(call->data, 0, PAGE_SIZE, POSIX_FADV_WILLNEED);
 }
 
 /* read(2) of @len bytes at @pos into the mapping, which may be of no file */

@@ -135,6 +135,7 @@ bool fuse_wb_reap(struct fuse_wb *wb, long (*last)(struct fuse_wb_call *call));
 long fuse_wb_do_open(struct fuse_wb_call *call);
 long fuse_wb_do_write(struct fuse_wb_call *call);
 long fuse_wb_do_read_byte(struct fuse_wb_call *call);
+long fuse_wb_do_readahead(struct fuse_wb_call *call);
 long fuse_wb_do_read_user(struct fuse_wb_call *call);
 long fuse_wb_do_store(struct fuse_wb_call *call);
 long fuse_wb_do_flush(struct fuse_wb_call *call);

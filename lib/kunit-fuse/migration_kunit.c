@@ -10,7 +10,6 @@
  * Promise: migration
  */
 
-#include <linux/fadvise.h>
 #include <linux/gfp.h>
 #include <linux/migrate_mode.h>
 #include <linux/mmzone.h>
@@ -85,12 +84,6 @@ static void sync_mode_waits_for_writeback_that_ends(struct kunit *test)
 	expect_moved(wb, file, folio, FUSE_WB_CLEAN);
 }
 
-/* Readahead of page 0 of the file that is the data */
-static long do_readahead(struct fuse_wb_call *call)
-{
-	return vfs_fadvise(call->data, 0, PAGE_SIZE, POSIX_FADV_WILLNEED);
-}
-
 /*
  * Who holds a folio of "file", and how: under writeback, or locked, not uptodate
  * while it is read or uptodate while it is laundered.
@@ -128,7 +121,7 @@ static struct fuse_req *hold_folio(struct fuse_wb *wb,
 		wb->server->attr[FUSE_WB_FILE].size = PAGE_SIZE;
 		*file = fuse_wb_open(wb, "file");
 		fuse_wb_hold(wb->server, FUSE_READ);
-		fuse_wb_start(wb, do_readahead, *file, 0, 0);
+		fuse_wb_start(wb, fuse_wb_do_readahead, *file, 0, 0);
 		req = fuse_wb_take(wb->server, FUSE_READ);
 		*folio = fuse_wb_first_folio(wb, *file);
 	} else {

@@ -8,7 +8,6 @@
  * Promise: offlining
  */
 
-#include <linux/fadvise.h>
 #include <linux/fs.h>
 #include <linux/pagemap.h>
 
@@ -71,11 +70,6 @@ static void folio_under_writeback_of_fuse_is_blocked(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
 }
 
-static long do_readahead(struct fuse_wb_call *call)
-{
-	return vfs_fadvise(call->data, 0, PAGE_SIZE, POSIX_FADV_WILLNEED);
-}
-
 static void folio_that_fuse_reads_is_blocked(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -87,7 +81,7 @@ static void folio_that_fuse_reads_is_blocked(struct kunit *test)
 	wb->server->attr[FUSE_WB_FILE].size = PAGE_SIZE;
 	file = fuse_wb_open(wb, "file");
 	fuse_wb_hold(wb->server, FUSE_READ);
-	call = fuse_wb_start(wb, do_readahead, file, 0, 0);
+	call = fuse_wb_start(wb, fuse_wb_do_readahead, file, 0, 0);
 	req = fuse_wb_take(wb->server, FUSE_READ);
 	folio = fuse_wb_get_folio(wb, file, 0);
 	KUNIT_EXPECT_TRUE(test, folio_is_blocked(folio));
