@@ -315,6 +315,15 @@ int make_file_old(int fd)
 	return futimens(fd, times) ? failed("setting a file's times") : 0;
 }
 
+int open_dirty_file(struct mnt *m, const char *name)
+{
+	int fd = mnt_open(m, name, O_RDWR | O_CREAT);
+
+	if (fd < 0 || make_file_old(fd) || write(fd, "x", 1) != 1)
+		return -1;
+	return fd;
+}
+
 int start_writeback(struct mnt *m, int fd)
 {
 	return mnt_run(m, &call_sync_file_range, (struct call_arg){

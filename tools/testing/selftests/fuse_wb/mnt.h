@@ -120,6 +120,13 @@ int count_req(struct mnt *m, __u32 opcode, enum req_step step);
  */
 int make_file_old(int fd);
 
+/*
+ * Open a file, which is new or not, and dirty a byte and its times.
+ *
+ * Return: the descriptor, or -1.
+ */
+int open_dirty_file(struct mnt *m, const char *name);
+
 /* Send what is dirty in a file and do not wait for the answers. */
 int start_writeback(struct mnt *m, int fd);
 

@@ -210,16 +210,13 @@ FIXTURE_SETUP(slow)
 	const struct server_opts opts = { .writeback_cache = true };
 	const struct req_match times = { .opcode = FUSE_SETATTR };
 	char name[16];
-	int i, fd;
+	int i;
 
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
 	for (i = 0; i < FILES; i++) {
 		snprintf(name, sizeof(name), "file-%d", i);
-		fd = mnt_open(&self->m, name, O_RDWR | O_CREAT);
-		ASSERT_LE(0, fd);
-		ASSERT_EQ(0, make_file_old(fd));
-		ASSERT_EQ(1, write(fd, "x", 1));
+		ASSERT_LE(0, open_dirty_file(&self->m, name));
 	}
 	ASSERT_EQ(0, fence(&self->m));
 	self->times = count_req(&self->m, FUSE_SETATTR, REQ_REPLIED);

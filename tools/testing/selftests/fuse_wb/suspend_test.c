@@ -104,7 +104,7 @@ FIXTURE_SETUP(slow)
 	const struct server_opts opts = { .writeback_cache = true };
 	const struct req_match times = { .opcode = FUSE_SETATTR };
 	char name[16];
-	int i, fd;
+	int i;
 
 	if (access(PM_TEST, F_OK) || access(PM_STATE, F_OK))
 		SKIP(return, "needs CONFIG_SUSPEND and CONFIG_PM_DEBUG");
@@ -112,10 +112,7 @@ FIXTURE_SETUP(slow)
 		return;
 	for (i = 0; i < FILES; i++) {
 		snprintf(name, sizeof(name), "file-%d", i);
-		fd = mnt_open(&self->m, name, O_RDWR | O_CREAT);
-		ASSERT_LE(0, fd);
-		ASSERT_EQ(0, make_file_old(fd));
-		ASSERT_EQ(1, write(fd, "x", 1));
+		ASSERT_LE(0, open_dirty_file(&self->m, name));
 	}
 	ASSERT_EQ(0, server_rule(self->m.ctl, &times, RULE_DELAY, 500000));
 	ASSERT_EQ(0, write_file(PM_TEST, "freezer"));

@@ -19,16 +19,6 @@
 #define FILES		3
 #define SERVERS		5
 
-/* Open and dirty a file whose times have to be sent, too. */
-static int dirty_file(struct mnt *m, const char *name)
-{
-	int fd = mnt_open(m, name, O_RDWR | O_CREAT);
-
-	if (fd < 0 || make_file_old(fd) || write(fd, "x", 1) != 1)
-		return -1;
-	return fd;
-}
-
 /* FILES files, each with a dirty byte, and SETATTR takes its time */
 FIXTURE(slow)
 {
@@ -47,7 +37,7 @@ FIXTURE_SETUP(slow)
 		return;
 	for (i = 0; i < FILES; i++) {
 		snprintf(name, sizeof(name), "file-%d", i);
-		ASSERT_LE(0, dirty_file(&self->m, name));
+		ASSERT_LE(0, open_dirty_file(&self->m, name));
 	}
 	/* The log says so a moment after the kernel has the reply. */
 	ASSERT_EQ(0, fence(&self->m));
@@ -89,7 +79,7 @@ static const struct server_opts cached = { .writeback_cache = true };
 
 static int get_stuck(struct mnt *m)
 {
-	return dirty_file(m, "file") < 0 || hold_req(m, FUSE_SETATTR) ? -1 : 0;
+	return open_dirty_file(m, "file") < 0 || hold_req(m, FUSE_SETATTR) ? -1 : 0;
 }
 
 /* sync(2) has returned: had the flusher been told, and was it stuck? */
