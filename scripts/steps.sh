@@ -12,6 +12,7 @@ mkdir -p "$O/logs"
 passed=0
 failed=0
 skipped=0
+failures=		# what end() repeats: who reads the last lines of a log knows why
 
 # count PASSED FAILED SKIPPED
 count()
@@ -91,8 +92,30 @@ end()
 	stop_children
 	report_times
 	note "all of it took $(elapsed "$SECONDS")"
+	[ -z "$failures" ] || printf '%s\n' "$failures" >&2
 	echo "$passed passed, $failed failed, $skipped skipped"
 	exit "$status"
+}
+
+# fail N [TEXT]: a step has failed, and that is why.
+fail()
+{
+	failures=$(note "[$1/$STEPS] FAILED: ${titles[$1]}${2:+$'\n'$2}" 2>&1)
+}
+
+# list_problems RESULTS: what a run found wrong, with the last words of its tests.
+list_problems()
+{
+	python3 -c '
+import json, sys
+r = json.load(open(sys.argv[1]))
+for line in r["problems"][:10]:
+    print("   ", line)
+for test in [t for t in r["tests"] if t["status"] == "fail" and not t.get("expected")][:3]:
+    print("   ", test["name"] + ":")
+    for line in test["log"][-8:]:
+        print("       ", line)
+' "$1/results.json"
 }
 
 # check N TITLE COMMAND...: one step that counts as one test.
@@ -106,6 +129,7 @@ check()
 	took "$n" $((SECONDS - begin))
 	if [ "$status" != 0 ]; then
 		count 0 1 0
+		fail "$n"
 		end "$status"
 	fi
 	count 1 0 0
@@ -134,10 +158,13 @@ end_run()
 	results=$(cat "$O/logs/step-$n.results" 2>/dev/null) || :
 	if [ ! -e "$results/results.json" ]; then
 		count 0 1 0
+		fail "$n" "    it left no results.json"
 		end "$EX_MACHINERY"
 	fi
 	count_results "$results"
-	[ "$status" = 0 ] || end "$status"
+	[ "$status" != 0 ] || return 0
+	fail "$n" "$(list_problems "$results")"
+	end "$status"
 }
 
 run()
@@ -190,6 +217,7 @@ end_check()
 	if [ "$status" != 0 ]; then
 		tail -n 25 "$log" >&2
 		count 0 1 0
+		fail "$n" "$(tail -n 10 "$log")"
 		end "$status"
 	fi
 	count 1 0 0
@@ -216,6 +244,7 @@ end_prove()
 	if [ "$status" != 0 ]; then
 		grep -A 25 '^not ok' "$log" >&2 || tail -n 25 "$log" >&2
 		[ "$failed" -gt 0 ] || count 0 1 0
+		fail "$n" "$(grep -A 8 '^not ok' "$log" | head -n 20)"
 		end "$EX_FAIL"
 	fi
 	note "[$n/$STEPS] $title: $(tail -n 1 "$log")"

@@ -46,4 +46,20 @@ is "$(cat "$SCRATCH/out")" "0 passed, 1 failed, 0 skipped" "and is counted"
 is "$(times)" "[2/4] took 0:0N: fails
 the slowest: fails (0:0N)" "what was stopped has no time"
 is "$(pgrep -f -c "sleep 98765.$$\$")" 0 "and does not run any more"
+says "$SCRATCH/err" '^fuse_wb: \[2/4\] FAILED: fails$' "the last words name it"
+
+mkdir "$SCRATCH/results"
+cat >"$SCRATCH/results/results.json" <<'EOF'
+{ "passed": 3, "failed": 2, "skipped": 1, "problems": [ "stat.times failed" ], "tests": [
+ { "name": "stat.size", "status": "fail", "expected": true, "log": [ "listed" ] },
+ { "name": "stat.times", "status": "fail", "expected": false, "log": [ "mtime: 7, not 8" ] } ] }
+EOF
+steps 'titles[3]=run' "printf '%s\n' '$SCRATCH/results' >\"\$O/logs/step-3.results\"" 'start false' \
+	'end_run 3 "$child"'
+is $? 1 "a run that fails ends it: exit status"
+is "$(cat "$SCRATCH/out")" "4 passed, 1 failed, 1 skipped" "what is listed to fail has passed"
+is "$(sed -n '/FAILED/,$p' "$SCRATCH/err")" "fuse_wb: [3/4] FAILED: run
+    stat.times failed
+    stat.times:
+        mtime: 7, not 8" "the last words say which test failed, and why"
 end_tests
