@@ -13,6 +13,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,7 +31,7 @@
 
 /*
  *   fd: "file"; direct: "file", O_DIRECT; source: another file, O_DIRECT
- *   map: "file", shared
+ *   map: "file", shared; dev: the server's /dev/fuse
  */
 FIXTURE(mixed)
 {
@@ -38,6 +39,7 @@ FIXTURE(mixed)
 	int fd;
 	int direct;
 	int source;
+	int dev;
 	char *map;
 	char *data;
 	char *buf;
@@ -99,10 +101,13 @@ FIXTURE_SETUP(mixed)
 	self->map = mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_POPULATE, self->fd, 0);
 	ASSERT_NE(MAP_FAILED, self->map);
+	self->dev = mnt_dev(&self->m);
+	ASSERT_LE(0, self->dev);
 }
 
 FIXTURE_TEARDOWN(mixed)
 {
+	close(self->dev);
 	mnt_teardown(_metadata, &self->m);
 }
 
@@ -121,33 +126,71 @@ static struct call *read_into_map(struct _test_data_mixed *self)
 }
 
 /*
- * Its pages are under writeback, and a store has one of them locked while it
- * waits for that.  The answers to READ must come through all the same.
+ * Have a thread of the server store the first @len bytes of another file into the
+ * mapped one, from a mapping: it has the page locked until READ gets them.
  */
+static struct call *store_held(struct _test_data_mixed *self, size_t len)
+{
+	struct {
+		struct fuse_out_header head;
+		struct fuse_notify_store_out store;
+	} msg = {
+		.head.len = sizeof(msg) + len,
+		.head.error = FUSE_NOTIFY_STORE,
+		.store.size = len,
+	};
+	int before = count_req(&self->m, FUSE_READ, REQ_ARRIVED);
+	int lent = mnt_open(&self->m, "lent", O_RDONLY);
+	struct stat st;
+	struct call *c;
+	char *buf;
+
+	if (lent < 0 || fstat(self->fd, &st))
+		return NULL;
+	msg.store.nodeid = st.st_ino;
+	buf = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (buf == MAP_FAILED ||
+	    mmap(buf + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, lent,
+		 0) == MAP_FAILED)
+		return NULL;
+	memcpy(buf + PAGE - sizeof(msg), &msg, sizeof(msg));
+	c = mnt_call(&self->m, &call_write, (struct call_arg){
+		.fd = self->dev, .buf = buf + PAGE - sizeof(msg),
+		.len = msg.head.len });
+	return await_req(&self->m, FUSE_READ, REQ_ARRIVED, before + 1) ? c :
+									 NULL;
+}
+
+/* The pages are clean and one is locked: replies to READ must come through. */
 TEST_F(mixed, answer_to_direct_read_waits_for_no_page)
 {
-	const struct req_match reads = { .opcode = FUSE_READ };
+	struct req_match reads = { .opcode = FUSE_READ };
 	struct call *c = read_into_map(self), *s;
+	struct stat st;
 
 	ASSERT_NE(NULL, c);
-	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
-	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 2));
-	s = mnt_call(&self->m, &call_store, (struct call_arg){
-		.buf = self->data, .to = self->map + 100, .len = 1 });
+	ASSERT_EQ(0, await_writes(&self->m));
+	ASSERT_EQ(0, server_put(self->m.ctl, "lent", 0, self->data, PAGE));
+	s = store_held(self, 100);
 	ASSERT_NE(NULL, s);
 	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, s));
 
+	ASSERT_EQ(0, fstat(self->source, &st));
+	reads.node = st.st_ino;
 	EXPECT_EQ(2, server_release_match(self->m.ctl, &reads)) {
 		TH_LOG("the server waits for a page that waits for the server");
 		mnt_abort(&self->m);
 		return;
 	}
-	ASSERT_LE(1, server_release(self->m.ctl, 0));
+	EXPECT_FALSE(call_returned(s));
+	ASSERT_EQ(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(s));
+	ASSERT_LT(0, s->ret);
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	EXPECT_EQ(2 * PAGE, c->ret);
-	self->buf[100] = self->data[0];
+	memcpy(self->buf, self->data, 100);
 	EXPECT_EQ(-1, first_difference(self->buf, self->map, 2 * PAGE));
 }
 
