@@ -67,7 +67,8 @@ shell: ## a shell in the guest
 #   REPEAT=1           run the suite so many times
 #   DEBUG=             kasan, lockdep, kcsan or kmemleak
 #   EXTRA_PATCHES=     patches to put on top of the series, in order
-#   LEAVE_OUT=         patches of the series to leave out, by file name
+#   LEAVE_OUT=         patches of the series to leave out, by file name, which may lack
+#                      folder, number and .patch
 #   MEM=4096 CPUS=2    the guest's memory in MiB and its processors
 #   JOBS=              so many guests side by side, for kselftest; default: as many as
 #                      processors and memory allow, 2 at least

@@ -138,7 +138,7 @@ find_work()
 }
 
 # The directory of the source of KERNEL. The base kernel of UML has the patches
-# of arch/um, as it does not run on every processor without.
+# of scripts/um, as it does not run on every processor without.
 kernel_tree()
 {
 	case $KERNEL-$ARCH in
@@ -210,10 +210,10 @@ patch_files()
 	sed -n -E 's#^(---|\+\+\+) [ab]/([^\t]*).*#\2#p' "$1" | sort -u
 }
 
-# apply_patch DIR <PATCH: context may have moved, but not changed.
+# apply_patch DIR [OPTION...] <PATCH: context may have moved, but not changed.
 apply_patch()
 {
-	patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$1"
+	patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$@"
 }
 
 # Both source trees, as a step of every run.

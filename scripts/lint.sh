@@ -38,7 +38,10 @@ check_c()
 
 check_patches()
 {
-	series_patches | checkpatch
+	{
+		series_patches
+		files 'scripts/um/*.patch'
+	} | checkpatch
 }
 
 check_spdx()

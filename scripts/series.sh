@@ -6,31 +6,47 @@
 # on a copy of the files concerned first, so a patch that does not apply leaves
 # the tree as it was. Only files that come out different are replaced, so that
 # the next build is as short as it can be. For UML's base kernel make
-# $WORK/base-um/src in the same way, with the patches of arch/um alone; BOTH=1 asks
+# $WORK/base-um/src in the same way, with the patches of scripts/um alone; BOTH=1 asks
 # for both.
 
 . "$(dirname "$0")/common.sh"
+
+# is_called PATCH NAME: with or without folder, number and ".patch".
+is_called()
+{
+	local path=${1%.patch} file name=${2%.patch}
+
+	file=${path##*/}
+	case $name in
+	"$path"|"$file"|"${file#[0-9][0-9][0-9][0-9]-}") return 0 ;;
+	esac
+	return 1
+}
 
 left_out()
 {
 	local out
 
 	for out in $LEAVE_OUT; do
-		out=${out%.patch}
-		case ${1%.patch} in
-		"$out"|*/"$out") return 0 ;;
-		esac
+		if is_called "$1" "$out"; then
+			return 0
+		fi
 	done
 	return 1
 }
 
 check_leave_out()
 {
-	local out
+	local out patch known
 
 	for out in $LEAVE_OUT; do
-		# Not -q: a sed that is not read to its end would fail.
-		series_patches | sed 's/\.patch$//' | grep -E "(^|/)$(printf '%s' "${out%.patch}" | sed 's/[.[\*^$+?(){|]/\\&/g')\$" >/dev/null ||
+		known=
+		while read -r patch; do
+			if is_called "$patch" "$out"; then
+				known=1
+			fi
+		done < <(series_patches)
+		[ -n "$known" ] ||
 			usage_error "LEAVE_OUT: '$out' is not a patch of the series, which are: $(series_patches | tr '\n' ' ')"
 	done
 }
@@ -52,7 +68,6 @@ wanted_patches()
 	local patch
 
 	if [ "$TREE" = base-um ]; then
-		series_patches | sed -n "s#^arch/um/.*#& $TOP/&#p"
 		return
 	fi
 	series_patches | while read -r patch; do
@@ -73,7 +88,10 @@ stage_files()
 			cp "$TOP/$file" "$STAGE/$file"
 		done
 	done
-	wanted_patches | while read -r name path; do
+	{
+		um_patches
+		wanted_patches
+	} | while read -r name path; do
 		patch_files "$path"
 	done | sort -u | while read -r file; do
 		if [ -e "$STAGE/$file" ] || [ ! -e "$WORK/base/src/$file" ]; then
@@ -103,6 +121,29 @@ report_patch()
 	/No file to patch|an.t find file|Reversed|malformed|garbage|already exists/ {
 		printf "%s: %s: %s\n", name, file, $0
 	}' "$log"
+}
+
+# What UML needs to run on this processor, where it applies: other kernels may have it.
+um_patches()
+{
+	local patch
+
+	for patch in "$TOP"/scripts/um/*.patch; do
+		printf '%s %s\n' "${patch#"$TOP/"}" "$patch"
+	done
+}
+
+apply_um_patches()
+{
+	local name path
+
+	while read -r name path; do
+		if apply_patch "$STAGE" --dry-run <"$path" >/dev/null 2>&1; then
+			apply_patch "$STAGE" <"$path" >/dev/null
+		else
+			note "$name does not apply to $(source_name) and is left out: its header says where UML does not run without"
+		fi
+	done < <(um_patches)
 }
 
 apply_patches()
@@ -181,6 +222,7 @@ for TREE in patched base-um; do
 	rm -rf "$STAGE"
 	mkdir -p "$STAGE"
 	stage_files
+	apply_um_patches
 	apply_patches
 	install_stage
 	rm -rf "$STAGE" "$STAGE.log"

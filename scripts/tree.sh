@@ -7,16 +7,15 @@
 # tree.sh check	fail when the two differ
 # tree.sh mbox	write the series to $O/fuse_wb.mbox, for git am, and its cover letter
 #
-# A note in refs/notes/series says which patch or overlay a commit is; git carries
-# it along when the commit is amended or rebased. A commit without one is a new
-# patch, and its subject and files say what it is called.
+# A patch is called what git format-patch calls it, in the folder of the maintainer who
+# would take it. A note in refs/notes/series says which patch or overlay a commit is; git
+# carries it along when the commit is amended or rebased. A commit without one is new.
 
 . "$(dirname "$0")/common.sh"
 
 # Where changes are to be expected. Tracking all of the kernel would take a
 # minute and twice the disk space; refresh refuses to overlook other files.
-TRACKED=(Documentation/{admin-guide/mm,filesystems,mm} MAINTAINERS arch/um arch/x86/um
-	block fs include init io_uring kernel lib mm tools/testing)
+TRACKED=(Documentation/{admin-guide/mm,filesystems,mm} MAINTAINERS block fs include init io_uring kernel lib mm tools/testing)
 
 tgit()
 {
@@ -138,28 +137,26 @@ make_small_tree()
 	commit_series
 }
 
-# The name of a patch that has none yet: the folder of the maintainer who would
-# take it, and the subject without its prefix.
-new_name()
+# The folder of a commit that has no file yet: that of the maintainer who would take it.
+new_folder()
 {
-	local commit=$1 dir subject
-
-	case $(tgit diff-tree --no-commit-id --name-only -r "$commit" | grep -v '^Documentation/' | sed -E 's#^(fs/fuse|fs|mm|lib)/.*#\1#; s#^include/.*##' | sort -u | sed '/^$/d' | head -n 1) in
-	fs/fuse) dir=fs/fuse ;;
-	fs) dir=fs ;;
-	lib) dir=lib ;;
-	*) dir=mm ;;
+	case $(tgit diff-tree --no-commit-id --name-only -r "$1" | grep -v '^Documentation/' | sed -E 's#^(fs/fuse|fs|mm|lib)/.*#\1#; s#^include/.*##' | sort -u | sed '/^$/d' | head -n 1) in
+	fs/fuse) echo fs/fuse ;;
+	fs) echo fs ;;
+	lib) echo lib ;;
+	*) echo mm ;;
 	esac
-	subject=$(tgit show -s --format=%f "$commit" | sed -E 's/^[A-Za-z_0-9]+-(writeback-|vmscan-|migrate-|memory_hotplug-)?//' | tr '[:upper:]' '[:lower:]')
-	printf '%s/%s.patch\n' "$dir" "$subject"
 }
 
-# A commit as the file that stands for it. No object ids, as those change with
-# every point release, and no versions.
+# write_patch COMMIT NUMBER FOLDER: write the file that stands for a commit, and print its
+# path. No object ids, as those change with every point release, and no versions.
 write_patch()
 {
-	tgit format-patch -1 -k --stdout --zero-commit --no-signature --no-renames "$1" |
-		sed -E -e '1{/^From 0/d}' -e '/^Date: /d' -e '/^index [0-9a-f]+\.\.[0-9a-f]+/d'
+	local file
+
+	file=$(tgit format-patch -1 -k --start-number "$2" -o "$3" --zero-commit --no-signature --no-renames "$1")
+	sed -i -E -e '1{/^From 0/d}' -e '/^Date: /d' -e '/^index [0-9a-f]+\.\.[0-9a-f]+/d' "$file"
+	printf '%s\n' "$file"
 }
 
 check_clean()
@@ -175,13 +172,15 @@ check_clean()
 	[ -z "$dirty" ] || note "not tracked in $TREE, so not in any patch (git add -f those that should be):"$'\n'"$dirty"
 }
 
-# Write the commits of the tree as patches, overlays and series below $1.
+# Write the commits of the tree as patches, overlays and series below $1, and in
+# $1/renames which patch is called otherwise now. Numbers are those of the mailbox.
 export_tree()
 {
-	local out=$1 commit name overlays file
+	local out=$1 commit name new overlays file number=0
 
 	mkdir -p "$out"
 	: >"$out/entries"
+	: >"$out/renames"
 	overlays=$(series_overlays)
 	for commit in $(tgit rev-list --reverse base..fuse_wb); do
 		name=$(tgit notes --ref=series show "$commit" 2>/dev/null | head -n 1) || :
@@ -192,11 +191,14 @@ export_tree()
 			if only_overlay "$commit" "$overlays"; then
 				continue
 			fi
-			[ -n "$name" ] || name=$(new_name "$commit")
-			mkdir -p "$out/$(dirname "$name")"
-			write_patch "$commit" >"$out/$name"
+			new=$(write_patch "$commit" $((number + 1)) \
+				"$out/$(if [ -n "$name" ]; then dirname "$name"; else new_folder "$commit"; fi)")
+			new=${new#"$out/"}
+			[ "$name" = "$new" ] || printf '%s %s %s\n' "$commit" "$new" "$name" >>"$out/renames"
+			name=$new
 			;;
 		esac
+		number=$((number + 1))
 		printf '%s\n' "$name" >>"$out/entries"
 	done
 	for name in $overlays; do
@@ -227,6 +229,33 @@ only_overlay()
 	[ -n "$inside" ]
 }
 
+# rename_patches RENAMES: where the files of this repository name a patch, they follow it.
+rename_patches()
+{
+	local commit new old names=$O/renames
+
+	while read -r commit new old; do
+		tgit notes --ref=series add -f -m "$new" "$commit" >/dev/null 2>&1
+		[ -z "$old" ] || printf '%s %s\n' "$old" "$new"
+	done <"$1" >"$names"
+	cut -d' ' -f1 "$names" | while read -r old; do
+		rm -f "${TOP:?}/$old"
+	done
+	[ ! -s "$names" ] || git -C "$TOP" grep -zlF -f <(cut -d' ' -f1 "$names") -- . ':!*.patch' |
+		(cd "$TOP" && python3 -c '
+import re, sys
+new = dict(line.split() for line in open(sys.argv[1]))
+old = re.compile("|".join(map(re.escape, new)))
+for name in sys.stdin.read().rstrip("\0").split("\0"):
+    with open(name, "r+", encoding="utf-8") as file:
+        text = old.sub(lambda match: new[match.group()], file.read())
+        file.seek(0)
+        file.write(text)
+        file.truncate()
+' "$names") || die "$EX_MACHINERY" "could not rename these patches everywhere: $(cat "$names")"
+	rm -f "$names"
+}
+
 refresh()
 {
 	local out=$TREE.out name file
@@ -235,6 +264,7 @@ refresh()
 	check_clean
 	rm -rf "$out"
 	export_tree "$out"
+	rename_patches "$out/renames"
 	series_patches | while read -r name; do
 		grep -qxF "$name" "$out/entries" || { note "removing $name"; rm -f "${TOP:?}/$name"; }
 	done
@@ -243,7 +273,7 @@ refresh()
 			[ -e "$out/$file" ] || { note "removing $file"; rm -f "${TOP:?}/$file"; }
 		done
 	done
-	(cd "$out" && find . -type f ! -path ./entries -printf '%P\n') | while read -r file; do
+	(cd "$out" && find . -type f ! -path ./entries ! -path ./renames -printf '%P\n') | while read -r file; do
 		if ! cmp -s "$out/$file" "$TOP/$file"; then
 			note "writing $file"
 			mkdir -p "$TOP/$(dirname "$file")"
@@ -299,7 +329,7 @@ check()
 		diff -u --label "$file" --label "$file, refreshed" \
 			<(sed -E 's/^@@ -[0-9,]+ \+[0-9,]+ @@.*/@@/' "$TOP/$file") \
 			<(sed -E 's/^@@ -[0-9,]+ \+[0-9,]+ @@.*/@@/' "$out/$file") || status=1
-	done < <(cd "$out" && find . -type f ! -path ./entries -printf '%P\n')
+	done < <(cd "$out" && find . -type f ! -path ./entries ! -path ./renames -printf '%P\n')
 	rm -rf "$out"
 	[ "$status" = 0 ] || die "$EX_FAIL" "the patches are not what 'make refresh' writes: run 'make tree', then 'make refresh', and commit"
 }

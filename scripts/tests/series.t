@@ -27,7 +27,7 @@ make_ksrc()
 	local patch file
 
 	rm -rf "$KSRC"
-	grep '^[^#]' "$REPO/series" | while read -r patch; do
+	(cd "$REPO" && grep '^[^#]' series && ls scripts/um/*.patch) | while read -r patch; do
 		sed -n -E 's#^--- a/([^\t]*).*#\1#p' "$REPO/$patch"
 	done | sort -u | while read -r file; do
 		mkdir -p "$KSRC/$(dirname "$file")"
@@ -71,12 +71,17 @@ first=$(picture "$patched")
 apply
 is "$(picture "$patched")" "$first" "a second run changes nothing"
 
-LEAVE_OUT=mm/do-not-wait-in-khugepaged-for-writeback-that-may-block.patch apply
+khugepaged=$(cd "$REPO/mm" && echo 00*-mm-khugepaged-don-t-wait-*)
+LEAVE_OUT=mm/$khugepaged apply
 is $? 0 "a patch can be left out"
 ! grep -q collapse_lock_folio "$patched/mm/khugepaged.c"
 ok $? "and its lines are not there then"
 [ "$patched/mm/khugepaged.c" -nt "$REPO/series" ]
 ok $? "and is newer than what was built from it before"
+LEAVE_OUT=${khugepaged#00??-} apply
+is $? 0 "and named without folder and number"
+! grep -q collapse_lock_folio "$patched/mm/khugepaged.c"
+ok $? "which does the same"
 LEAVE_OUT=no-such-patch apply
 is $? 2 "LEAVE_OUT of an unknown patch is wrong usage"
 says "$SCRATCH/out" "'no-such-patch' is not a patch of the series" "and names it"
@@ -100,7 +105,7 @@ sed -i '1i /* moved */\n/* moved */' "$KSRC/mm/vmscan.c"
 echo new >"$KSRC/new.c"
 apply
 is $? 0 "moved context applies"
-says "$SCRATCH/out" 'mm/do-not-wait-in-legacy.*: mm/vmscan.c: hunk 1 moved' "and is reported"
+says "$SCRATCH/out" 'mm/0002-.*: mm/vmscan.c: hunk 1 moved' "and is reported"
 grep -q 'moved' "$patched/mm/vmscan.c"
 ok $? "a file that is patched follows the user's"
 is "$(picture "$patched" | grep -v -e 'mm/vmscan[.]c' -e 'new[.]c')" \
@@ -112,11 +117,18 @@ apply
 [ ! -e "$patched/new.c" ]
 ok $? "or gone"
 
+sed -i 's/default 2 if 64BIT/default 6 if 64BIT/' "$KSRC/arch/um/Kconfig"
+apply
+is $? 0 "a kernel to which a patch for UML does not apply is taken as it is"
+says "$SCRATCH/out" '^fuse_wb: scripts/um/um-make-room.* does not apply to' "which is said"
+grep -q 'default 6 if 64BIT' "$patched/arch/um/Kconfig"
+ok $? "and none of its hunks is there"
+
 sed -i 's/PAGECACHE_TAG_WRITEBACK/SOMETHING_ELSE/' "$KSRC/fs/fs-writeback.c"
 first=$(picture "$patched")
 apply
 is $? 69 "a patch that does not apply stops everything"
-says "$SCRATCH/out" '^fs/do-not-wait-in-sync.*: fs/fs-writeback.c: hunk 1 does not apply' "and is named with file and hunk"
+says "$SCRATCH/out" '^fs/0003-.*: fs/fs-writeback.c: hunk 1 does not apply' "and is named with file and hunk"
 is "$(picture "$patched")" "$first" "and the tree is as it was"
 O=$KSRC/build apply
 is $? 2 "a build directory in the user's tree is refused"
@@ -137,6 +149,7 @@ am()
 {
 	git -C "$SCRATCH/am" -c user.name="A Tester" -c user.email=tester@example.org "$@"
 }
+cat "$REPO"/scripts/um/*.patch | patch -s -p1 -d "$SCRATCH/am"
 am init -q
 am add -f -A
 am commit -q -m base
@@ -150,21 +163,35 @@ says "$O/fuse_wb.cover" '^Subject: \[PATCH 00/[0-9]+\] fuse: write back the page
 sed -i 's/may never end/might never end/' "$O/tree/include/linux/pagemap.h"
 tree refresh
 is $? 2 "refresh refuses uncommitted changes"
+echo "/* one more */" >>"$O/tree/lib/kunit-fuse/mapping_flags_kunit.c"
+git -C "$O/tree" commit -q -m "more of the suite" lib/kunit-fuse/mapping_flags_kunit.c
 git -C "$O/tree" commit -q -a -m "mm: change a comment
 
 Signed-off-by: A Tester <tester@example.org>"
-echo "/* one more */" >>"$O/tree/lib/kunit-fuse/mapping_flags_kunit.c"
-git -C "$O/tree" commit -q -a -m "more of the suite"
 tree refresh
 is $? 0 "refresh with a new patch and a changed overlay"
-tail -n 1 "$REPO/series" >"$SCRATCH/last"
-says "$SCRATCH/last" '^mm/change-a-comment.patch$' "the new patch is last in the series"
-says "$REPO/mm/change-a-comment.patch" '^Subject: mm: change a comment$' "and has the commit's message"
+new=$(tail -n 1 "$REPO/series")
+is "$new" "$(printf 'mm/%04d-mm-change-a-comment.patch' "$(grep -c -e '^[^#]' -e '^#+ ' "$REPO/series")")" \
+	"the new patch is last in the series, with its number"
+says "$REPO/$new" '^Subject: mm: change a comment$' "and has the commit's message"
 says "$REPO/lib/kunit-fuse/mapping_flags_kunit.c" 'one more' "the overlay has the change"
 is "$(grep -c '^#' "$REPO/series")" "$(git -C "$REPO" show HEAD:series | grep -c '^#')" "series keeps its comments"
 tree check
 is $? 0 "the check passes after that"
-sed -i 's/^Subject: mm: change/Subject: mm:  change/' "$REPO/mm/change-a-comment.patch"
+sed -i 's/^Subject: mm: change/Subject: mm:  change/' "$REPO/$new"
 tree check
 is $? 1 "the check fails when a patch is edited by hand"
+
+# What names a patch follows when another subject gives it another name.
+printf '%s\n' "see $new" >"$REPO/notes.md"
+git -C "$REPO" add notes.md
+git -C "$O/tree" commit -q --amend -m "mm: change one comment
+
+Signed-off-by: A Tester <tester@example.org>"
+tree refresh
+is $? 0 "refresh with another subject"
+is "$(tail -n 1 "$REPO/series")" "${new/-a-/-one-}" "the patch has another name"
+is "$(cat "$REPO/notes.md")" "see ${new/-a-/-one-}" "and so has it where files name it"
+[ ! -e "$REPO/$new" ]
+ok $? "and the old file is gone"
 end_tests
