@@ -46,7 +46,7 @@ tree: ## make a git tree of the series at O/tree, a commit for each patch
 refresh: ## turn the commits of that tree into the patches of this repository
 	@scripts/tree.sh refresh
 
-mbox: ## the series as a mailbox for git am, O/fuse_wb.mbox, and its cover letter
+mbox: ## the series, or GROUP=, as a mailbox for git am, with a cover letter
 	@scripts/tree.sh mbox
 
 exec: ## run CMD='PROG ARGS' in the guest, PROG being a static program of yours
@@ -67,6 +67,7 @@ shell: ## a shell in the guest
 #   REPEAT=1           run the suite so many times
 #   DEBUG=             kasan, lockdep, kcsan or kmemleak
 #   EXTRA_PATCHES=     patches to put on top of the series, in order
+#   GROUP=all          for mbox: a group of the series, or each of them
 #   LEAVE_OUT=         patches of the series to leave out, by file name, which may lack
 #                      folder, number and .patch
 #   MEM=4096 CPUS=2    the guest's memory in MiB and its processors

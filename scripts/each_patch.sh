@@ -108,10 +108,10 @@ warnings()
 	grep -E '(warning|error):' "$log" | sed -E 's#^[^ ]*/src/##; s/:[0-9]+(:[0-9]+)?:/:/' | sort -u || :
 }
 
-# The entries with which a group of the series ends: a comment follows.
+# The entries with which a group of the series ends: the next one begins.
 group_ends()
 {
-	awk '/^#[^+]/ { if (last != "") print last; last = "" }
+	awk '/^# \[/ { if (last != "") print last; last = "" }
 	     /^(#\+|[^#])/ { last = $0 }
 	     END { print last }' "$TOP/series" | sed 's/^#+ */+/'
 }

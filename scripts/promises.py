@@ -239,14 +239,15 @@ def promises_page(sections, tests, mutants):
 def read_series():
     """The patches of the series: [(group, name, subject, what later kernels have)].
 
-    A comment of one line names a group; a longer one is the message of an overlay.
+    A comment "# [GROUP] SUBJECT" begins a group.
     """
     group, patches = '', []
     with open(os.path.join(TOP, 'series'), encoding='utf-8') as file:
         blocks = re.findall(r'((?:^#(?!\+).*\n)*)((?:^[^#\n].*\n)*)', file.read(), re.MULTILINE)
     for comment, lines in blocks:
-        if comment.count('\n') == 1:
-            group = comment[1:].strip().rstrip('.')
+        heading = re.search(r'^# \[([\w-]+)\] (.*)$', comment, re.MULTILINE)
+        if heading:
+            group = f'{heading.group(1)}: {heading.group(2)}'
         for name in lines.split():
             with open(os.path.join(TOP, name), encoding='utf-8') as file:
                 text = file.read()

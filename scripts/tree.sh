@@ -5,13 +5,14 @@
 #		kernel, one for each patch and one for each overlay
 # tree.sh refresh	turn the commits of that tree into patches, overlays and series
 # tree.sh check	fail when the two differ
-# tree.sh mbox	write the series to $O/fuse_wb.mbox, for git am, and its cover letter
+# tree.sh mbox	write the series, or GROUP, as mailboxes for git am, with cover letters
 #
 # A patch is called what git format-patch calls it, in the folder of the maintainer who
 # would take it. A note in refs/notes/series says which patch or overlay a commit is; git
 # carries it along when the commit is amended or rebased. A commit without one is new.
 
 . "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/mbox.sh"
 
 # Where changes are to be expected. Tracking all of the kernel would take a
 # minute and twice the disk space; refresh refuses to overlook other files.
@@ -334,24 +335,6 @@ check()
 	[ "$status" = 0 ] || die "$EX_FAIL" "the patches are not what 'make refresh' writes: run 'make tree', then 'make refresh', and commit"
 }
 
-# The mails of the patches in one file and the cover letter in another, as b4 does:
-# git am does not take a mail without a patch. The tree is made anew: what is not
-# in the repository yet is not part of the series.
-write_mbox()
-{
-	local all=$O/fuse_wb.all
-
-	tgit config branch.fuse_wb.description "$(cat "$TOP/scripts/cover-letter")"
-	tgit format-patch -q --stdout --cover-letter --cover-from-description=subject \
-		--no-renames --no-signature --zero-commit base..fuse_wb >"$all"
-	awk -v cover="$O/fuse_wb.cover" -v mbox="$O/fuse_wb.mbox" '
-	/^From 0000000000/ { out = n++ ? mbox : cover }
-	{ print >out }' "$all"
-	rm -f "$all"
-	note "the cover letter: $O/fuse_wb.cover"
-	note "$(grep -c '^From 0\{40\} ' "$O/fuse_wb.mbox") patches for git am, on $(source_name): $O/fuse_wb.mbox"
-}
-
 check_variables
 lock_build
 "$TOP/scripts/deps.sh" source
@@ -374,9 +357,11 @@ check)
 	;;
 mbox)
 	"$TOP/scripts/source.sh"
+	check_group
+	# Made anew: what is not in the repository yet is not part of the series.
 	TREE=$O/tree.mbox
 	make_small_tree
-	write_mbox
+	write_mboxes
 	rm -rf "$TREE"
 	;;
 *)

@@ -29,7 +29,7 @@ repository()
 	printf '#include "wb.h"\n/* Promise: sync */\nTEST_F(wb, fsync_waits)\n{\n}\n' >"$SELFTEST/wb_test.c"
 	printf 'no-wait\tfs/sync.c\ts/a/b/\twb_test:wb.fsync_waits\n' >"$MUTANTS"
 	printf 'no-patch\t-\tfs/wait.patch\twb_test:wb.fsync_waits\n' >>"$MUTANTS"
-	printf '# Waits.\nfs/wait.patch\n' >"$REPO/series"
+	printf '# [waits] fs: wait for all\nfs/wait.patch\n' >"$REPO/series"
 	printf 'Subject: fs: wait\n for it\n\nWait.\n\nLater kernels have the\nsame.\n' \
 		>"$REPO/fs/wait.patch"
 }
@@ -50,7 +50,7 @@ is "$(grep -A 5 '^## Sync' "$REPO/scripts/tests/promises.md")" "## Sync
 - \`sync\`: fsync waits
   - **wb_test**: \`fsync_waits\`
   - mutants: \`no-wait\`, \`no-patch\`" "a promise has its tests and mutants"
-is "$(grep -A 5 '^### Waits' "$REPO/scripts/tests/patches.md")" "### Waits
+is "$(grep -A 5 '^### waits' "$REPO/scripts/tests/patches.md")" "### waits: fs: wait for all
 
 - fs: wait for it
   - \`fs/wait.patch\`

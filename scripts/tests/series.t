@@ -33,6 +33,10 @@ make_ksrc()
 		mkdir -p "$KSRC/$(dirname "$file")"
 		cp "$KUNIT_TREE/$file" "$KSRC/$file"
 	done
+	# What get_maintainer.pl takes for the top of a kernel tree.
+	mkdir -p "$KSRC"/{Documentation,arch,drivers,init,ipc,scripts}
+	touch "$KSRC"/{COPYING,CREDITS,Kbuild,Makefile,README}
+	cp "$KUNIT_TREE/scripts/get_maintainer.pl" "$KSRC/scripts"
 }
 
 # What a tree is like, times of last change included.
@@ -141,24 +145,51 @@ tree refresh
 is $? 0 "refresh without a change"
 is "$(git -C "$REPO" diff)" "" "changes nothing"
 
-tree mbox
-is $? 0 "make mbox"
-apply
-cp -r "$KSRC" "$SCRATCH/am"
 am()
 {
 	git -C "$SCRATCH/am" -c user.name="A Tester" -c user.email=tester@example.org "$@"
 }
+
+# Where the files of what git am has made differ from the patched tree.
+am_differences()
+{
+	(cd "$SCRATCH/am" && find . -path ./.git -prune -o -type f -print | sort |
+		while read -r file; do cmp "$file" "$patched/$file"; done 2>&1)
+}
+
+tree mbox
+is $? 0 "make mbox"
+apply
+cp -r "$KSRC" "$SCRATCH/am"
 cat "$REPO"/scripts/um/*.patch | patch -s -p1 -d "$SCRATCH/am"
 am init -q
 am add -f -A
 am commit -q -m base
+am tag base
 am am -q <"$O/fuse_wb.mbox" >"$SCRATCH/out" 2>&1
 is $? 0 "git am takes the mailbox"
-is "$(cd "$SCRATCH/am" && find . -path ./.git -prune -o -type f -print | sort |
-	while read -r file; do cmp "$file" "$patched/$file"; done 2>&1)" "" "and makes the patched tree of it"
-says "$O/fuse_wb.cover" '^Subject: \[PATCH 00/[0-9]+\] fuse: write back the page cache itself' \
-	"the cover letter has the subject of scripts/cover-letter"
+is "$(am_differences)" "" "and makes the patched tree of it"
+says "$O/fuse_wb.cover" "^Subject: \[PATCH 00/[0-9]+\] $(head -n 1 "$REPO/scripts/cover/all" | cut -c1-40)" \
+	"the cover letter has the subject of scripts/cover/all"
+says "$O/fuse_wb.cover" '^ +linux-fsdevel@vger.kernel.org' "and the recipients"
+says "$O/fuse_wb.cover" "^Based on $KSRC" "and what the series is for"
+
+GROUP=each tree mbox
+is $? 0 "a mailbox for each group"
+am reset -q --hard base
+for group in $(sed -n 's/^# \[\(.*\)\] .*/\1/p' "$REPO/series"); do
+	am am -q <"$O/fuse_wb-$group.mbox" || echo "# $group"
+done >"$SCRATCH/out" 2>&1
+is "$(cat "$SCRATCH/out")" "" "git am takes one after the other"
+is "$(am_differences)" "" "and makes the patched tree of them"
+rm "$O"/fuse_wb*
+GROUP=speed tree mbox
+is "$? $(cd "$O" && echo fuse_wb*)" "0 fuse_wb-speed.cover fuse_wb-speed.mbox" "a mailbox for one group"
+says "$O/fuse_wb-speed.cover" "^Subject: \[PATCH 0/[0-9]\] $(head -n 1 "$REPO/scripts/cover/speed" | cut -c1-40)" \
+	"has its own cover letter"
+GROUP=none tree mbox
+is $? 2 "a group that is not known is wrong usage"
+says "$SCRATCH/out" "'none' is no group of the series, which are: may-block writeback" "and those that are known are named"
 
 sed -i 's/may never end/might never end/' "$O/tree/include/linux/pagemap.h"
 tree refresh
