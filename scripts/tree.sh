@@ -164,6 +164,8 @@ check_clean()
 {
 	local dirty
 
+	[ ! -e "$TREE/.git/rebase-merge" ] ||
+		usage_error "a rebase is in progress in $TREE: finish it first (git -C $TREE status)"
 	dirty=$(tgit status --porcelain -uno)
 	[ -z "$dirty" ] || die "$EX_USAGE" "commit or stash these changes in $TREE first:"$'\n'"$dirty"
 	dirty=$(cd "$TREE" && find . -path ./.git -prune -o -type f -newer .git/fuse_wb-complete -printf '%P\n' |

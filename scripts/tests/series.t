@@ -213,6 +213,11 @@ sed -i 's/^Subject: mm: change/Subject: mm:  change/' "$REPO/$new"
 tree check
 is $? 1 "the check fails when a patch is edited by hand"
 
+git -C "$O/tree" -c sequence.editor='sed -i s/^pick/edit/' rebase -q -i HEAD~1 2>/dev/null
+tree refresh
+is $? 2 "refresh refuses half of a series, as in a rebase"
+git -C "$O/tree" rebase --abort
+
 # What names a patch follows when another subject gives it another name.
 printf '%s\n' "see $new" >"$REPO/notes.md"
 git -C "$REPO" add notes.md
