@@ -231,6 +231,26 @@ static void request_that_cannot_be_sent_is_an_error(struct kunit *test)
 	expect_ended(wb, file, folio, -ENOTCONN);
 }
 
+/* Nobody but a later fsync(2) can tell of data that munmap(2) has to leave unsent. */
+static void data_that_munmap_cannot_send_is_an_error(struct kunit *test)
+{
+	struct fuse_wb *wb = test->priv;
+	struct fuse_inode *fi;
+	struct file *file;
+	errseq_t since;
+
+	file = fuse_wb_open(wb, "file");
+	fi = get_fuse_inode(file_inode(file));
+	since = filemap_sample_wb_err(file->f_mapping);
+	fuse_wb_write_page(wb, file, 0);
+	fuse_wb_map(wb, file, PAGE_SIZE);
+
+	set_bit(FUSE_I_BAD, &fi->state);
+	KUNIT_EXPECT_EQ(test, vm_munmap(wb->addr, wb->len), 0);
+	KUNIT_EXPECT_EQ(test, filemap_check_wb_err(file->f_mapping, since), -EIO);
+	clear_bit(FUSE_I_BAD, &fi->state);
+}
+
 static void forced_umount_ends_writeback(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -260,6 +280,7 @@ static struct kunit_case endings_cases[] = {
 	KUNIT_CASE(aborted_request_that_is_half_read_ends_with_the_read),
 	KUNIT_CASE(abort_ends_request_behind_max_background),
 	KUNIT_CASE(request_that_cannot_be_sent_is_an_error),
+	KUNIT_CASE(data_that_munmap_cannot_send_is_an_error),
 	KUNIT_CASE(forced_umount_ends_writeback),
 	{}
 };
