@@ -178,11 +178,22 @@ run_unbroken()
 	done < <(printf '%s\n' "${runs[@]}" | sort -u)
 }
 
+# A name stands for one mutant: its patch and its log are called so.
+check_names()
+{
+	local twice
+
+	twice=$(cut -f 1 "$TABLES"/* | grep -v '^#' | grep . | sort | uniq -d)
+	[ -z "$twice" ] ||
+		die "$EX_USAGE" "$TABLES: these names are taken twice, call one otherwise:" "${twice//$'\n'/ }"
+}
+
 check_variables
 lock_build
 "$TOP/scripts/deps.sh" source kernel guest tests judge
 find_work
 mkdir -p "$O/mutants"
+check_names
 
 # The patches first: while a mutant runs, its line stands in the source.
 prepare
