@@ -315,6 +315,11 @@ def complaints(sections, tests, mutants, base):
         for pattern in mutant.tests:
             if not named([pattern], [*tests, *observations]):
                 yield f'{MUTANTS}: {mutant.name}: no test is called {pattern}'
+    for pattern in base:
+        programs = sorted({test.program for test in named([pattern], tests) if test.fixture})
+        if len(programs) > 1:
+            yield (f'{EXPECTED}: {pattern} names tests of {" and ".join(programs)}: '
+                   'name the program')
     patterns = base + [pattern for mutant in mutants for pattern in mutant.tests]
     for test in tests:
         if not named(patterns, [test]):

@@ -77,6 +77,12 @@ scripts/tests/promises.md is old: run make promises" "a mutant of no test"
 sed -i 's#fs/wait.patch#fs/wake.patch#' "$MUTANTS"
 complains "scripts/tests/mutants: no-patch: the series has no patch fs/wake.patch
 scripts/tests/patches.md is old: run make promises" "a mutant of no patch"
+sed 's/sync/close/' "$SELFTEST/wb_test.c" >"$SELFTEST/other_test.c"
+sed -i 's/Promise: close/Promise: sync/' "$SELFTEST/other_test.c"
+printf 'base\tfail\t*:wb.*\t# no wait\n' >"$SELFTEST/expected"
+promises
+complains "tools/testing/selftests/fuse_wb/expected: *:wb.* names tests of other_test and wb_test: name the program" \
+	"what is expected of tests of two programs"
 promises write
 is $? 2 "an argument that is not known is wrong usage"
 end_tests
