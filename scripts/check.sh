@@ -9,8 +9,8 @@
 STEPS=15
 
 check_variables
-# Nearly all of it has something else beside it.
-export JOBS=${JOBS:-1}
+# Nearly all of it has something else beside it: a test may have to wait longer.
+export JOBS=${JOBS:-1} FUSE_WB_WAIT_SECONDS=${FUSE_WB_WAIT_SECONDS:-16}
 lock_build
 "$TOP/scripts/deps.sh" source kernel guest tests judge bench check
 find_work

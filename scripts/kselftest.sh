@@ -43,10 +43,11 @@ run_script()
 
 	mapfile -t programs < <(tests_of_guest "$guest" | cut -d' ' -f1 | uniq)
 	echo 'cd /kselftest || exit'
-	# What random tests read; see fsx.h.
-	for name in FUSE_WB_SEED FUSE_WB_ROUNDS; do
+	# What random tests read, see fsx.h, and all of them, see wait.h.
+	for name in FUSE_WB_SEED FUSE_WB_ROUNDS FUSE_WB_WAIT_SECONDS; do
 		[ -z "${!name:-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
 	done
+	[ -z "${EXPECT:-}" ] || echo 'export FUSE_WB_QUICK=/kselftest/quick'
 	for program in "${programs[@]}"; do
 		program_arguments "$guest" "$program"
 	done
@@ -74,6 +75,22 @@ choose_tests()
 	done
 }
 
+# Of the chosen tests those that are expected to fail: what they wait for will not come.
+list_quick()
+{
+	local conditions
+
+	read -ra conditions <<<"$ARCH $EXPECT"
+	PYTHONPATH=$TOP/scripts python3 -c '
+import sys
+import verdict
+expected = verdict.read_expected(sys.argv[1], sys.argv[2:])
+for name in sys.stdin.read().split():
+    if verdict.matches(name, expected["fail"] + expected["may-fail"]):
+        print(name)
+' "$TOP/$SELFTEST/expected" "${conditions[@]}" <"$RESULTS/wanted"
+}
+
 make_initrds()
 {
 	local guest dir
@@ -82,6 +99,7 @@ make_initrds()
 	cp -r "$INSTALLED" "$RESULTS/root/kselftest" || return
 	# It stays in memory, and may fill a block that a test wants for itself.
 	strip "$RESULTS/root/kselftest/fuse_wb/"*_test || return
+	[ -z "${EXPECT:-}" ] || list_quick >"$RESULTS/root/kselftest/quick" || return
 	for guest in "${guests[@]}"; do
 		dir=$RESULTS/$guest
 		"$TOP/scripts/rootfs.sh" "$dir/initrd" "$dir/run.sh" "$RESULTS/root" || return

@@ -58,6 +58,7 @@ static inline bool mnt_setup(struct __test_metadata *_metadata, struct mnt *m,
 	if (missing)
 		SKIP(return false, "%s", missing);
 	full_test_name(_metadata, variant, m->test, sizeof(m->test));
+	wait_expect_failure(program_invocation_short_name, m->test);
 	if (mnt_start(m, opts)) {
 		/* There is no teardown after a setup that fails. */
 		mnt_stop(m);

@@ -14,10 +14,12 @@
 
 #include <sys/types.h>
 
+#include "wait.h"
+
 struct reqlog;
 
-/* Longer than WAIT_SECONDS, shorter than the harness's 30 s for a test. */
-#define GUARD_SECONDS	20
+/* Longer than one wait, shorter than the harness's 30 s for a test. */
+#define GUARD_SECONDS	(WAIT_SECONDS + 12)
 
 /**
  * struct guard_note - what the guard has to know, in memory that it shares

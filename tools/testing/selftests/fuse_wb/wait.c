@@ -3,13 +3,53 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include <linux/futex.h>
 
 #include "wait.h"
+
+/* GUARD_SECONDS, and what the guard does then, have to fit into the harness's 30 s. */
+#define LONGEST		16
+#define USUAL		8
+#define QUICK		4
+
+static int seconds;
+
+int wait_seconds(void)
+{
+	const char *text = getenv("FUSE_WB_WAIT_SECONDS");
+
+	if (!seconds) {
+		seconds = text ? atoi(text) : USUAL;
+		if (seconds < 1 || seconds > LONGEST) {
+			fprintf(stderr, "# FUSE_WB_WAIT_SECONDS='%s' is not 1 to %d: %d is taken\n",
+				text, LONGEST, USUAL);
+			seconds = USUAL;
+		}
+	}
+	return seconds;
+}
+
+void wait_expect_failure(const char *program, const char *test)
+{
+	const char *path = getenv("FUSE_WB_QUICK");
+	char line[256], name[256];
+	FILE *file = path ? fopen(path, "re") : NULL;
+
+	if (!file)
+		return;
+	snprintf(name, sizeof(name), "%s:%s\n", program, test);
+	while (fgets(line, sizeof(line), file)) {
+		if (!strcmp(line, name))
+			seconds = QUICK;
+	}
+	fclose(file);
+}
 
 __u64 now_usec(void)
 {

@@ -7,8 +7,23 @@
 #include <stdbool.h>
 #include <linux/types.h>
 
-/* How long a test waits for anything.  The guard's deadline is longer. */
-#define WAIT_SECONDS	8
+/*
+ * How long a test waits for anything: as many seconds as FUSE_WB_WAIT_SECONDS says, at
+ * most 16, or 8.  The guard's deadline is longer.  A test that is expected to fail, see
+ * wait_expect_failure(), does not wait that long for what will not come.
+ */
+#define WAIT_SECONDS	wait_seconds()
+
+int wait_seconds(void);
+
+/**
+ * wait_expect_failure() - wait a short time if the test is expected to fail
+ * @program: the program's name
+ * @test: the test's full name
+ *
+ * FUSE_WB_QUICK is the path of a file with a line "PROGRAM:TEST" for each such test.
+ */
+void wait_expect_failure(const char *program, const char *test);
 
 /* CLOCK_MONOTONIC in microseconds, and the same WAIT_SECONDS from now. */
 __u64 now_usec(void);
