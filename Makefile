@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The entry points. Each is a line that calls a script; README.md and
-# CONTRIBUTING.md explain them.
-# Variables given on the command line reach the scripts through the environment.
+# The entry points. Each calls a script; README.md and CONTRIBUTING.md explain
+# them. Variables set on the command line reach the scripts through the environment.
 
 .PHONY: help kselftest regress fio kunit bench mutants promises pressure check tree refresh mbox exec shell
 .NOTPARALLEL:
@@ -13,43 +12,43 @@ help: ## this list
 	@echo
 	@sed -n '/^# Variables,/,/^$$/s/^# \?//p' $(MAKEFILE_LIST)
 
-kselftest: ## the main job: fetch, apply, build, boot, run every fuse_wb test
+kselftest: ## the main target: fetch, apply, build, boot, run every fuse_wb test
 	@scripts/kselftest.sh
 
-regress: ## what a user can observe, base against patched: no unlisted difference
+regress: ## compare what a user can observe on base and patched: no unlisted difference
 	@scripts/regress.sh
 
-fio: ## fio on one file, opened in every way, beside buffered and mapped jobs
+fio: ## fio on one file, opened in every way, with concurrent buffered and mapped jobs
 	@scripts/fio.sh
 
 kunit: ## the KUnit suites, through the kernel's own kunit.py
 	@scripts/kunit.sh
 
-bench: ## side-by-side speed of the base and the patched kernel
+bench: ## compare the speed of the base and the patched kernel
 	@scripts/bench.sh
 
 mutants: ## the tests on kernels that break a promise, one line each: MUTANTS=
 	@scripts/mutants.sh $(MUTANTS)
 
-promises: ## write scripts/tests/*.md: which tests prove what, and fail without which patch
+promises: ## write scripts/tests/*.md: the tests for each promise and each patch
 	@scripts/promises.py
 
-pressure: ## base against patched, when more is written than fits into memory: a table
+pressure: ## compare base and patched while more is written than fits into memory
 	@scripts/pressure.sh
 
-check: ## all that CI runs: scripts' own tests, lint, KUnit, kselftests
+check: ## everything that CI runs: tests of the scripts, lint, KUnit, kselftests
 	@scripts/check.sh
 
 tree: ## make a git tree of the series at O/tree, a commit for each patch
 	@scripts/tree.sh make
 
-refresh: ## turn the commits of that tree into the patches of this repository
+refresh: ## convert the commits of that tree to the patches of this repository
 	@scripts/tree.sh refresh
 
 mbox: ## the series, or GROUP=, as a mailbox for git am, with a cover letter
 	@scripts/tree.sh mbox
 
-exec: ## run CMD='PROG ARGS' in the guest, PROG being a static program of yours
+exec: ## run CMD='PROG ARGS' in the guest, with a static program PROG of yours
 	@scripts/exec.sh "$$CMD"
 
 shell: ## a shell in the guest
@@ -64,21 +63,21 @@ shell: ## a shell in the guest
 #                      SUITE or SUITE.TEST; for regress: AREA.NAME; for fio:
 #                      CONNECTION.OPEN.ENGINE
 #   MUTANTS=           tables or lines of scripts/tests/mutants; default: all
-#   REPEAT=1           run the suite so many times
+#   REPEAT=1           run the suite this many times
 #   DEBUG=             kasan, lockdep, kcsan or kmemleak
-#   EXTRA_PATCHES=     patches to put on top of the series, in order
+#   EXTRA_PATCHES=     patches to apply on top of the series, in order
 #   GROUP=all          for mbox: a group of the series, or each of them
-#   LEAVE_OUT=         patches of the series to leave out, by file name, which may lack
+#   LEAVE_OUT=         patches of the series to leave out, by file name, with or without
 #                      folder, number and .patch
 #   MEM=4096 CPUS=2    the guest's memory in MiB and its processors
-#   JOBS=              so many guests side by side, for kselftest; default: as many as
-#                      processors and memory allow, 2 at least
-#   ICOUNT=0           1: virtual time by executed instructions, one processor
+#   JOBS=              for kselftest: number of concurrent guests; default: as many as
+#                      processors and memory allow, at least 2
+#   ICOUNT=0           1: virtual time, counted in instructions; one processor
 #   METER=icount       for bench: icount (QEMU), direct (direct I/O), um (wall
 #                      clock in UML), host or profile
-#   ROUNDS=3           for bench: measure so many times
-#   SCHEDULES=20000    for kunit: orders of calls and replies that are explored
-#   SEED=1             for kunit: seed of the first of them
-#   TIMEOUT=900        seconds that the guest may take
+#   ROUNDS=3           for bench: number of measurements
+#   SCHEDULES=20000    for kunit: number of explored orders of calls and replies
+#   SEED=1             for kunit: seed of the first order
+#   TIMEOUT=900        time limit of the guest in seconds
 #   V=0                1: print every command and the guest's console
 

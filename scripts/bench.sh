@@ -1,21 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# bench.sh: how fast the base and the patched kernel are, side by side in one
-# run, in ROUNDS rounds that take turns; with KERNEL= that one alone. METER says
-# what is measured with:
+# bench.sh: measure the speed of the base and the patched kernel in one run, in
+# ROUNDS alternating rounds; with KERNEL=, of that kernel alone. METER selects the
+# unit:
 #
-#	icount	instructions that QEMU executes: repeats to 0.1 %, also on a
-#		machine that is busy
-#	um	wall clock in User Mode Linux: needs a quiet machine
-#	host	wall clock on the running kernel, as root: there is only one
-#	direct	direct I/O against a server that takes a millisecond a request and
+#	icount	instructions that QEMU executes: reproducible to 0.1 %, even on a
+#		busy machine
+#	um	wall clock in User Mode Linux: needs an idle machine
+#	host	wall clock on the running kernel, as root: that kernel alone
+#	direct	direct I/O against a server that takes a millisecond per request and
 #		works in parallel: the guest's clock, which is virtual time at a
-#		nanosecond an instruction, and jumps when nobody runs
+#		nanosecond per instruction, and jumps while the guest is idle
 #	profile	the functions that execute the instructions, of one case
 #
-# bench.sh guard: do the cases of bench/figures take as many instructions a page
-# as that file says? Only on the patched kernel, and once.
+# bench.sh guard: check that the cases of bench/figures take as many instructions
+# per page as that file says. Runs once, on the patched kernel alone.
 
 WANTED_KERNEL=${KERNEL:-}
 . "$(dirname "$0")/common.sh"
@@ -38,7 +38,7 @@ build_program()
 		gcc -O2 -Wall -Wextra -shared -fPIC -o "$RESULTS/plugin.so" "$TOP/scripts/profile/plugin.c"
 }
 
-# The lines of the table that TESTS leaves.
+# The lines of the table that TESTS selects.
 chosen_cases()
 (
 	local name copies arguments glob
@@ -58,28 +58,28 @@ chosen_cases()
 	done
 )
 
-# What runs in the guest. Unless the kernel's own limits are wanted, nothing is
-# written back before fsync, so that both kernels do the same work.
+# The script for the guest. Unless a case needs the kernel's default limits, nothing
+# is written back before fsync, so that both kernels do the same work.
 write_script()
 {
 	local name copies arguments bounds options="-s 256M" times=1 warm=:
 
 	case $METER in
 	um)
-		# The host gives UML a page when it is touched first, which takes longer
-		# than to write it. Touch what will be used: the file, the server's
-		# store, and the temporary pages of base.
+		# The host allocates a page of UML at the first access, which takes longer
+		# than the write. Touch all memory that will be used: of the file, of the
+		# server's store, and of the temporary pages of base.
 		warm="dd if=/dev/zero of=$TMPFS/bench.warm bs=1M count=1024 2>/dev/null && rm $TMPFS/bench.warm"
 		times=9
 		;;
 	direct)
-		# Requests of 128 KiB. The server sleeps: not before a clock has been found
-		# that does so for less than a tick, half a second after boot.
+		# Requests of 128 KiB. The server sleeps for less than a tick: wait for high
+		# resolution timers, which are there half a second after boot.
 		warm="for i in \$(seq 200); do grep -q 'hres_active *: 1' /proc/timer_list && break; sleep 0.1; done; grep -q 'hres_active *: 1' /proc/timer_list"
 		options="-y 1000 -t 64 -m 128k -P"
 		;;
 	icount|profile)
-		# Instructions need no long runs
+		# Instruction counts need no long runs
 		options="-T -s 16M"
 		;;
 	esac
@@ -95,7 +95,7 @@ write_script()
 		*' -l '*) echo leave ;;
 		*) echo lift ;;
 		esac
-		# Options of the server mean nothing to a directory
+		# Options of the server do not apply to a directory
 		bounds=$(sed -E 's/^(-[pwl] |-t [0-9]+ )+//' <<<"$arguments")
 		printf 'measure %s "%s" || exit\n' "$name" "$options $arguments"
 		# A profile or the guard needs no bounds
@@ -147,13 +147,13 @@ build_kernels()
 
 	"$TOP/scripts/source.sh" || return
 	for kernel in "${KERNELS[@]}"; do
-		# Leave the patched tree alone where base is the source itself
+		# base for x86_64 is the source itself: do not remake the patched tree for it
 		[ "$kernel-$ARCH" = base-x86_64 ] || for_kernel "$kernel" "$TOP/scripts/series.sh" || return
 		for_kernel "$kernel" "$TOP/scripts/kernel.sh" || return
 	done
 }
 
-# What became of it, for people.
+# Print the results as text.
 report()
 {
 	local kernel arguments=()

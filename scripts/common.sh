@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What every script here shares: the variables of make help, exit statuses,
-# messages, and steps that show how far they have come. Source it first:
+# Shared by all scripts here: the variables of make help, exit statuses, messages,
+# and steps that show their progress. Source it first:
 #
 #	. "$(dirname "$0")/common.sh"
 
@@ -40,11 +40,11 @@ TARBALL=/usr/src/linux-source-6.12.tar.xz
 
 LOCK_TIMEOUT=${LOCK_TIMEOUT:-1200}	# seconds to wait while another run makes a kernel
 
-# The cache of gcc.sh is the user's own: another clone or build directory has use for it,
-# as names below $O do not count.
+# gcc.sh uses the user's own ccache: other clones and build directories can share it, as
+# paths below $O are ignored.
 export CCACHE_BASEDIR=$O CCACHE_NOHASHDIR=1
 export KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=fuse_wb KBUILD_BUILD_HOST=fuse_wb
-# These belong to the make that called us, not to the kernel's.
+# These are for the make that called us, not for the kernel's make.
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 
 die()
@@ -113,9 +113,9 @@ check_variables()
 
 # Sets WORK, the directory of one kernel source below $O, with
 #	base/src, patched/src		the source without and with the series
-#	base-um/src			without, but for what UML needs to run here
+#	base-um/src			without, except for what UML needs to run here
 #	KERNEL/ARCH[-DEBUG]		a kernel that was built from it
-# The two kernels lie alike so that ccache can serve one from the other.
+# The layout is the same for both kernels, so that they share entries of ccache.
 find_work()
 {
 	local version
@@ -138,7 +138,7 @@ find_work()
 }
 
 # The directory of the source of KERNEL. The base kernel of UML has the patches
-# of scripts/um, as it does not run on every processor without.
+# of scripts/um, as it does not run on every processor without them.
 kernel_tree()
 {
 	case $KERNEL-$ARCH in
@@ -152,7 +152,7 @@ kernel_dir()
 	printf '%s/%s/%s%s' "$WORK" "$(kernel_tree)" "$ARCH" "${DEBUG:+-$DEBUG}"
 }
 
-# The file that boots, of the kernel of ARCH, KERNEL and DEBUG.
+# The bootable image of the kernel of ARCH, KERNEL and DEBUG.
 kernel_image()
 {
 	case $ARCH in
@@ -161,7 +161,7 @@ kernel_image()
 	esac
 }
 
-# keep_kernel COPY: have the guests boot a copy, whatever is built meanwhile.
+# keep_kernel COPY: let the guests boot a copy, as another run may rebuild the kernel.
 keep_kernel()
 {
 	cp --reflink=auto "$(kernel_image)" "$1" || die "$EX_MACHINERY" "cannot copy the kernel to $1"
@@ -177,9 +177,9 @@ source_name()
 	fi
 }
 
-# The series file names a patch a line, in order. A line "#+ PATH" stands for a
-# file or folder of this repository that is new to the kernel and is copied
-# whole; quilt takes it for a comment.
+# The series file names one patch per line, in order. A line "#+ PATH" stands for
+# a file or folder of this repository that is new to the kernel and is copied
+# whole; to quilt it is a comment.
 series_entries()
 {
 	sed -e 's/[[:space:]]*$//' -e 's/^#+ */+/' -e '/^#/d' -e '/^$/d' "$TOP/series"
@@ -216,14 +216,14 @@ apply_patch()
 	patch -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch -r - -d "$@"
 }
 
-# Both source trees, as a step of every run.
+# Make both source trees; a step of every run.
 prepare()
 {
 	"$TOP/scripts/source.sh" && "$TOP/scripts/series.sh"
 }
 
-# For the scripts that make the source trees: one at a time. make check has two runs
-# at a time. The lock lasts as long as the script.
+# For the scripts that make the source trees, which must not run concurrently: make check
+# has two runs simultaneously. Held until the script exits.
 lock_source()
 {
 	exec 7>"$WORK/source.lock"
@@ -231,7 +231,7 @@ lock_source()
 }
 
 # For the scripts that build kernels and tests, until unlock_kernels: make check has two
-# guests at a time, but what they run is built by one of them.
+# guests simultaneously, but builds must not run concurrently.
 lock_kernels()
 {
 	exec 8>"$WORK/selftests.lock"
@@ -243,9 +243,9 @@ unlock_kernels()
 	exec 8>&-
 }
 
-# One run at a time makes things in a build directory: two would build over each other.
-# lock_making is for one that says unlock_build when it has made what it needs: others
-# wait for that. All else holds the lock to its end, and others stop.
+# Only one run may build in a build directory: two would overwrite each other's files.
+# lock_making is for a run that calls unlock_build after its build: other runs wait for
+# that. With lock_build the lock is held until the run ends, and other runs fail.
 lock_build()
 {
 	take_lock all
@@ -256,7 +256,7 @@ lock_making()
 	take_lock making
 }
 
-# take_lock WHAT: what stands in the lock says what others are to do.
+# take_lock WHAT: the content of the lock file tells other runs whether to wait or fail.
 take_lock()
 {
 	mkdir -p "$O" || die "$EX_USAGE" "cannot make the build directory O='$O'"
@@ -274,7 +274,7 @@ take_lock()
 	locked=1
 }
 
-# What runs in guests from now on needs no lock.
+# The guests, which run from now on, need no lock.
 unlock_build()
 {
 	[ -n "${locked:-}" ] || return 0
@@ -287,14 +287,14 @@ elapsed()
 	printf '%d:%02d' $(($1 / 60)) $(($1 % 60))
 }
 
-# new_results WHAT [NAME]: make the folder of a run, RESULTS, with the script
-# that repeats it. RESULTS_FILE is where a caller wants to read its name.
+# new_results WHAT [NAME]: make the results folder of a run, RESULTS, with the script
+# that repeats the run. If RESULTS_FILE is set, write the name of the folder there.
 new_results()
 {
 	local name
 
 	mkdir -p "$O/results"
-	# Another run may have begun in the same second.
+	# Another run may have started in the same second.
 	until
 		RESULTS=$O/results/$(date +%Y%m%d-%H%M%S)-$ARCH-${2:-$KERNEL}
 		mkdir "$RESULTS" 2>/dev/null
@@ -317,8 +317,8 @@ new_results()
 	chmod +x "$RESULTS/repro.sh"
 }
 
-# Commands run in process groups of their own, so that ^C ends all that they
-# started. Their scripts do the same for what they start in turn.
+# Commands run in their own process groups, so that ^C ends all that they
+# started. Their scripts do the same for the commands that they start.
 children=()
 
 stop_children()
@@ -334,7 +334,7 @@ stop_children()
 trap 'trap - INT; stop_children; exit 130' INT
 trap 'trap - TERM; stop_children; exit 143' TERM HUP
 
-# start COMMAND...: run a command in a group of its own; its pid is in $child.
+# start COMMAND...: run a command in its own process group; its pid is in $child.
 start()
 {
 	set -m
@@ -344,7 +344,7 @@ start()
 	children+=("$child")
 }
 
-# forget PID: what was started has ended.
+# forget PID: a started command has ended.
 forget()
 {
 	local pid rest=()
@@ -375,7 +375,7 @@ finish_one()
 	return "$status"
 }
 
-# watch_end PID LOG TITLE: until it ends, say every half minute how far it is.
+# watch_end PID LOG TITLE: print the progress every half minute until it ends.
 watch_end()
 {
 	local pid=$1 log=$2 title=$3 begin=$SECONDS last=$SECONDS
@@ -389,8 +389,8 @@ watch_end()
 	done
 }
 
-# step N/M TITLE COMMAND...: run a command with its output in a log, say how far
-# it has come, and show the end of the log when it fails.
+# step N/M TITLE COMMAND...: run a command with its output in a log, print its
+# progress, and the end of the log if it fails.
 step()
 {
 	local which=$1 title=$2 log begin=$SECONDS status=0 pid
@@ -415,14 +415,14 @@ step()
 	note "[$which] $title: done in $(elapsed $((SECONDS - begin)))"
 }
 
-# The kernel's make, without our variables, some of which mean something to it.
+# The kernel's make, without our variables, as it would interpret some of them.
 kmake()
 {
 	env -u V -u O -u ARCH -u KERNEL -u DEBUG -u TESTS -u MEM -u CPUS make -j"$(nproc)" "$@"
 }
 
-# The tests are built from the patched tree for both kernels: base has none. They
-# go to $INSTALLED.
+# The tests are built from the patched tree for both kernels, as base has none. They
+# are installed to $INSTALLED.
 build_tests()
 {
 	kmake -C "$WORK/patched/src/tools/testing/selftests" O="$WORK/selftests" \

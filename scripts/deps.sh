@@ -1,10 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# deps.sh WHAT...: make sure that the programs for WHAT are there. As root,
-# install the Debian packages that are missing; else print the one command that
-# does and exit with 69. WHAT is source, kernel, guest, tests, judge, fio, bench or
-# check.
+# deps.sh WHAT...: make sure that the programs for WHAT are installed. As root,
+# install the missing Debian packages; otherwise print the command that does, and
+# exit with 69. WHAT is source, kernel, guest, tests, judge, fio, bench or check.
 
 . "$(dirname "$0")/common.sh"
 
@@ -83,7 +82,7 @@ apt_install()
 {
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get install -y --no-install-recommends "$@" && return
-	# The list of packages may be old or not there yet.
+	# The package lists may be outdated or missing.
 	apt-get update && apt-get install -y --no-install-recommends "$@"
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Find what a document of this repository says that is not so.
+"""Find errors in the documents of this repository.
 
 documents.py TOP [TREE]
 
@@ -9,11 +9,11 @@ TOP is the repository, TREE a kernel source tree with the series. The documents 
 
 - line of more than 100 columns, and a README.md of more than 200 lines
 - "make TARGET" and VARIABLE= that the Makefile does not have, and TESTS= and MUTANTS=
-  that name nothing
-- script, file or folder that is not there, in a command, between backquotes or as the
+  that match nothing
+- script, file or folder that does not exist, in a command, between backquotes or as the
   target of a link
-- test, program or suite that is not there: a word with a _ between backquotes has to
-  occur in a file that is no document, FILE_test:NAME in the file
+- test, program or suite that does not exist: a word with a _ between backquotes has to
+  occur in a file that is not a document, NAME of FILE_test:NAME in that file
 
 Names that begin with "my" are examples. Without TREE, the kernel's files are not looked
 up. Exit status: 0 if nothing was found, 1 if something was, 2 for wrong usage.
@@ -31,7 +31,7 @@ COLUMNS = 100
 README_LINES = 200
 USAGE = 2
 SELFTEST = 'tools/testing/selftests/fuse_wb'
-# What only a run makes, or a user has
+# Created only by a run, or by a user
 MADE = re.compile(r'build(/|$)|~|/|\.\./|.*[<>$]|(\./)?my')
 FILE_NAME = re.compile(r'[\w.+-]+\.(?:c|h|md|rst|py|sh|t|json|log|txt|xml|svg|patch|pm)$')
 PATH = re.compile(r'\.?[\w.+*-]+(?:/[\w.+*{},-]+)+/?$')
@@ -40,7 +40,7 @@ TEST_IN_FILE = re.compile(r'\b(\w+_(?:test|kunit)):([\w.]+)')
 
 
 class Repository:
-    """What the documents may speak of."""
+    """The names that the documents may use."""
 
     def __init__(self, top, tree):
         self.top, self.tree = top, tree
@@ -60,17 +60,17 @@ class Repository:
         listed = re.findall(r'^#   \S.*', makefile, re.MULTILINE)
         self.variables = set(re.findall(r'\b([A-Z_]+)=', '\n'.join(listed)) +
                              re.findall(r'\$\$([A-Z_]+)', makefile))
-        # What tests read from the environment
+        # Environment variables of tests
         self.variables |= {variable for name, text in self.text.items() if name.endswith('.c')
                            for variable in re.findall(r'"(FUSE_WB_[A-Z]+)"', text)}
 
     def read(self, name):
-        """The text of a file."""
+        """Return the text of a file."""
         with open(os.path.join(self.top, name), encoding='utf-8', errors='replace') as file:
             return file.read()
 
     def has_file(self, path, folder):
-        """Is there a file or folder, or one that a glob names?"""
+        """Does a file or folder exist, or match a glob?"""
         if MADE.match(path):
             return True
         places = [self.top, os.path.join(self.top, folder)] + [self.tree] * bool(self.tree)
@@ -78,24 +78,24 @@ class Repository:
                    for place in places for variant in braces(path))
 
     def has_name(self, name):
-        """Is there a file of this name, or does a script make one?"""
+        """Does a file of this name exist, or does a script create one?"""
         return name in self.base_names or any(
             name in text for path, text in self.text.items() if path not in self.documents)
 
     def names_test(self, pattern):
-        """Does a glob of TESTS= or MUTANTS= name something?"""
+        """Does a glob of TESTS= or MUTANTS= match something?"""
         words = re.split('[:.]', pattern.lstrip('!'))
         return all(word.startswith('my') or fnmatch.filter(self.words, word) for word in words)
 
 
 def braces(path):
-    """A path with {a,b}, as a shell would write it out."""
+    """Expand {a,b} in a path, as a shell does."""
     found = re.match(r'(.*)\{(.*)\}(.*)', path)
     return [found[1] + word + found[3] for word in found[2].split(',')] if found else [path]
 
 
 def commands(name, text):
-    """Lines that are to be typed, and what stands between backquotes."""
+    """Command lines, and the text between backquotes."""
     in_block = name.endswith('.md')
     for line in text.split('\n'):
         if name.endswith('.rst') and line and not line[0].isspace():
@@ -107,7 +107,7 @@ def commands(name, text):
 
 
 def check_make(repo, words, folder):
-    """Complaints about the words behind "make"."""
+    """Complaints about the words after "make"."""
     if words[:1] == ['-C']:
         for word in words[2:]:
             name, _, value = word.partition('=')
@@ -145,7 +145,7 @@ def check_program(repo, program, folder):
 
 
 def check_command(repo, command, folder):
-    """Complaints about a line of a shell, or one word."""
+    """Complaints about a line of shell, or one word."""
     try:
         words = shlex.split(command, comments=True)
     except ValueError:
@@ -196,7 +196,7 @@ def check_names(repo, text, folder):
 
 
 def check_length(name, text):
-    """Complaints about lines that are too long, and too many."""
+    """Complaints about lines that are too long, or too many lines."""
     lines = text.rstrip('\n').split('\n')
     if name == 'README.md' and len(lines) > README_LINES:
         yield f'{len(lines)} lines: want at most {README_LINES}'
@@ -215,7 +215,7 @@ def check(repo, name):
 
 
 def main(args):
-    """Do what the docstring says."""
+    """Check all documents."""
     if len(args) not in (1, 2) or not os.path.isfile(os.path.join(args[0], 'Makefile')) or \
             not all(os.path.isdir(arg) for arg in args):
         print('documents.py: want: documents.py TOP [TREE], directories, the first with a '

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""How long tests took: read and write the files that say so.
+"""Read and write files with the durations of tests.
 
-A line is "SECONDS PROGRAM:TEST" for a test, and "SECONDS PROGRAM" for all of a
-program, its start included. A test that was repeated has a line for each time.
+A line is "SECONDS PROGRAM:TEST" for a test, and "SECONDS PROGRAM" for a whole
+program, including its start. A repeated test has a line for each run.
 """
 
 import collections
@@ -28,7 +28,7 @@ def read(path):
 
 
 def write(path, durations):
-    """Write such a file, so that who reads it meanwhile sees the old one or the new."""
+    """Write such a file atomically: a reader sees the old file or the new one."""
     with open(f'{path}.new', 'w', encoding='utf-8') as file:
         for name, times in durations.items():
             for seconds in times:
@@ -45,7 +45,7 @@ def update(path, durations):
 
 
 class Estimate:
-    """How long tests will take, from what is known of other runs."""
+    """Predict how long tests will take, from the durations of other runs."""
 
     def __init__(self, path):
         self.known = {name: times[-1] for name, times in read(path).items()}
@@ -53,5 +53,5 @@ class Estimate:
         self.usual = statistics.mean(tests) if tests else 0.5
 
     def test(self, program, name):
-        """Seconds for a test; one that is not known is as long as others are."""
+        """Seconds for a test; the average of the others if it is not known."""
         return self.known.get(f'{program}:{name}', self.usual)

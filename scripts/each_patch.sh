@@ -1,12 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# each_patch.sh: apply the series patch by patch, build after each what it can
-# have broken, for x86_64 with W=1 and sparse, and fail when a build fails or warns
-# of something that was not warned of before. Where a group of the series ends, which
-# may be sent alone, it is built for UML as well. The halves of the series and UML go
-# beside each other, each in a tree of its own: make and the compiler of the one file
-# that most patches change have no use for two processors.
+# each_patch.sh: apply the series patch by patch, build after each patch all that it
+# may have broken, for x86_64 with W=1 and sparse, and fail on a failed build or a new
+# warning. At the end of each group of the series, which may be sent on its own, build
+# for UML as well. The two halves of the series and UML run concurrently, each in its
+# own tree: most patches change a single file, and its build uses one processor.
 
 . "$(dirname "$0")/common.sh"
 
@@ -23,8 +22,8 @@ configure()
 	build olddefconfig prepare
 }
 
-# The tree as it is without any patch; nothing in it is linked to the base tree
-# that the patches touch.
+# Restore the tree to its state without any patch. No file that the patches touch may
+# be hard-linked to the base tree.
 restore_base()
 {
 	local file
@@ -74,8 +73,8 @@ apply_entry()
 	esac
 }
 
-# What the series touches, as far as the kernel of this architecture has it: found
-# once, as others may build there meanwhile.
+# The objects that the series touches, if the kernel of this architecture has them.
+# Find them once, as other runs may build there later.
 find_objects()
 {
 	local file
@@ -95,7 +94,7 @@ objects()
 	! grep -q kunit-fuse "$TREE/lib/Makefile" || printf '%s\n' lib/kunit-fuse/
 }
 
-# Build, and print the warnings without what differs from build to build.
+# Build, and print the warnings without parts that differ from build to build.
 warnings()
 {
 	local log=$EACH/log targets
@@ -108,7 +107,7 @@ warnings()
 	grep -E '(warning|error):' "$log" | sed -E 's#^[^ ]*/src/##; s/:[0-9]+(:[0-9]+)?:/:/' | sort -u || :
 }
 
-# The entries with which a group of the series ends: the next one begins.
+# The last entry of each group of the series.
 group_ends()
 {
 	awk '/^# \[/ { if (last != "") print last; last = "" }
@@ -128,8 +127,8 @@ entries_built()
 	esac
 }
 
-# Apply all entries and build after those of PART. What stands before the first of
-# them is the base: the other half has it.
+# Apply all entries and build after those of PART. The state before the first of them
+# is the base for warnings: the other half builds the entries before.
 check_part()
 {
 	local part=$1 built entry new
@@ -145,7 +144,7 @@ check_part()
 			continue
 		fi
 		if [ "$base" = 1 ]; then
-			# What a run before has built would not warn again.
+			# Objects of a previous run are not rebuilt, and would not warn.
 			objects | sed "s#^#$OBJ/#" | xargs -r rm -rf
 			warnings >"$EACH/warnings" ||
 				die "$EX_FAIL" "what comes before $entry does not build for $ARCH"
@@ -183,6 +182,6 @@ status=0
 for pid in "${pids[@]}"; do
 	finish "$pid" || status=$?
 done
-# The last words of one may be far above those of the others.
+# Repeat the errors at the end: those of one part may be far up in the output.
 [ "$status" = 0 ] || tail -n 20 "$WORK"/each/*/errors >&2
 exit "$status"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# exec.sh COMMAND	copy the command's program, a static one of the user's, into
+# exec.sh COMMAND	copy the command's program, a static program of the user, into
 #			the guest, run the command there as root, and pass its
 #			output and exit status through
 # exec.sh		a shell in the guest
@@ -15,7 +15,7 @@ prepare_guest()
 	"$TOP/scripts/kernel.sh"
 }
 
-# The program of the command, which must run without any library.
+# The program of the command, which must be statically linked.
 find_program()
 {
 	local program=${1%% *} path
@@ -46,11 +46,11 @@ trap 'rm -rf "$DIR"' EXIT
 mkdir "$DIR/root"
 if [ $# -gt 0 ]; then
 	program=$(find_program "$1")
-	# A folder of its own: whatever else the guest mounts does not hide it.
+	# A separate folder, which no mount of the guest hides.
 	mkdir "$DIR/root/exec"
 	cp "$program" "$DIR/root/exec/"
 	chmod 755 "$DIR/root/exec/"*
-	# The guest's shell splits and expands the rest, as the user's would.
+	# The guest's shell splits and expands the rest, as the user's shell would.
 	arguments=${1#"${1%% *}"}
 	printf 'exec /exec/%q%s\n' "$(basename "$program")" "$arguments" >"$DIR/run.sh"
 else

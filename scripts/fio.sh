@@ -1,17 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# fio.sh: have fio write to one file of a FUSE server in every way to open it, with
-# direct, buffered and mapped I/O at the same time, and check what it reads back.
+# fio.sh: let fio write to one file of a FUSE server, opened in each possible way, with
+# direct, buffered and mapped I/O at the same time, and verify what it reads back.
 #
-# The guest has fio and its libraries from this machine, and the server of the tests.
+# The guest gets fio and its libraries from this machine, and the server of the tests.
 
 . "$(dirname "$0")/common.sh"
 
 STEPS=4
 
-# CONNECTION.OPEN.ENGINE, and what serve is told, a line each. What fails on tmpfs is
-# fio's own fault.
+# CONNECTION.OPEN.ENGINE, and the options of serve, one per line. A failure on tmpfs is
+# a fault of fio.
 list_runs()
 {
 	local connection name mapping options engine
@@ -49,7 +49,7 @@ choose_runs()
 		usage_error "TESTS='$TESTS' matches no run of fio: they are called CONNECTION.OPEN.ENGINE, as in scripts/fio/opens"
 }
 
-# The program, with the libraries that it is linked with.
+# Copy the program and the libraries that it is linked with.
 copy_program()
 {
 	local program=$1 root=$2 file
@@ -94,7 +94,7 @@ make_initrd()
 	mkdir -p "$root/fio" &&
 	copy_program "$(command -v fio)" "$root" &&
 	cp "$INSTALLED/fuse_wb/serve" "$root/fio/" || return
-	# With filesize= in the job, fio would take the rest of the file for each job's own.
+	# With filesize= in the job, fio would give each job the rest of the file.
 	cat >"$root/fio/run" <<-'RUN'
 		#!/bin/sh
 		truncate -s 24M file && exec fio --output=/tmp/out "$1"
@@ -110,7 +110,7 @@ make_initrd()
 	"$TOP/scripts/rootfs.sh" "$RESULTS/initrd" "$RESULTS/run.sh" "$root"
 }
 
-# What healthy kernels never print; the file has comments.
+# Patterns that healthy kernels never print, without the file's comments.
 splats()
 {
 	grep -P "$(grep -v -e '^#' -e '^$' "$TOP/scripts/splats" | paste -s -d '|')" "$RESULTS/console.txt"

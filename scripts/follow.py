@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Show the results of guests while they come, and write down how long tests take.
+"""Show the results of guests as they arrive, and record how long tests take.
 
 The plan has a line for each test, "GUEST PROGRAM TEST", in the order in which
-results are shown, whichever guest is ahead; DIR/GUEST/out.txt is what a guest has
-said so far, and DIR/GUEST/ended is there once it says no more, DIR/ended once none does.
+results are shown, whichever guest is faster; DIR/GUEST/out.txt is the output of a
+guest so far. DIR/GUEST/ended exists once that guest has ended, DIR/ended once all have.
 
-A test that fails is shown with what it said, unless failures are expected; the
-verdict has the server's log, too.
+A test that fails is shown with its output, unless failures are expected; the
+verdict shows the server's log, too.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import time
 
 import durations
 
-POLL_S = 0.02           # as exact as durations are
+POLL_S = 0.02           # resolution of durations
 PROGRESS_S = 30
 
 BEGIN = re.compile(r'# selftests: fuse_wb: (\S+)$')
@@ -30,7 +30,7 @@ SAID = re.compile(r'# # ([^ ].*[^:])$')
 
 
 class Section:
-    """What a guest has to say of one program, until it is its turn to be shown."""
+    """The results of one program in one guest, kept until they are shown."""
 
     def __init__(self, program):
         self.program = program
@@ -39,7 +39,7 @@ class Section:
 
 
 class Guest:
-    """What has become of one guest's tests, from its output."""
+    """The state of one guest's tests, from its output."""
 
     def __init__(self, folder, sections):
         self.folder = folder
@@ -51,7 +51,7 @@ class Guest:
         self.said = []
 
     def read(self):
-        """The lines that are complete by now and were not before."""
+        """Return the lines completed since the last call."""
         if not self.file:
             try:
                 self.file = open(os.path.join(self.folder, 'out.txt'), 'rb', buffering=0)
@@ -61,11 +61,11 @@ class Guest:
         return [line.decode('utf-8', 'replace').rstrip('\r') for line in lines]
 
     def ended(self):
-        """Has it said all?"""
+        """Has the guest ended, with all output read?"""
         return os.path.exists(os.path.join(self.folder, 'ended'))
 
     def enter(self, program):
-        """A program begins: those that should have come before never will."""
+        """A program starts: those planned before it that have not started never will."""
         self.leave()
         while self.coming:
             self.section = self.coming.popleft()
@@ -74,12 +74,12 @@ class Guest:
             self.leave()
 
     def leave(self):
-        """The program that was running says no more."""
+        """The running program has ended."""
         if self.section:
             self.section.ended = True
 
     def give_up(self):
-        """The guest is over: what it has not begun will not come."""
+        """The guest has ended: programs that have not started never will."""
         self.leave()
         while self.coming:
             self.section = self.coming.popleft()
@@ -93,18 +93,18 @@ class Follower:
         self.reasons = not args.expect
         self.estimate = durations.Estimate(args.known)
         self.times = collections.defaultdict(list)
-        self.passed = {}        # the times of tests that did: no deadline is among them
+        self.passed = {}        # the times of tests that passed: without deadlines
         self.done = 0
         self.begin = time.monotonic()
         self.sections = collections.deque()
-        self.left = {}          # of each guest: seconds for the tests to come
+        self.left = {}          # of each guest: seconds for the remaining tests
         self.expected = 0.0     # of the tests that have ended
         self.read_plan(args)
         self.total = sum(len(tests) for tests in self.plan.values()) * args.repeat
         self.jobs = args.jobs
 
     def read_plan(self, args):
-        """Take in the plan: sections in order, and guests with their own."""
+        """Read the plan: all sections in order, and those of each guest."""
         self.plan = {}
         with open(args.plan, encoding='utf-8') as file:
             for line in file:
@@ -123,7 +123,7 @@ class Follower:
                        for guest, sections in own.items()}
 
     def take(self, name, guest, line, now):
-        """One line of a guest."""
+        """Process one line of a guest."""
         if match := BEGIN.match(line):
             guest.enter(match.group(1))
             guest.began = {'program': now}
@@ -134,14 +134,14 @@ class Follower:
             guest.said.append(match.group(1))
         elif (match := RESULT.match(line)) and guest.section:
             self.result(name, guest, match, now)
-        # What a program has not completed stands before its end in the same line.
+        # An incomplete last line of a program precedes its result in the same line.
         if (match := END.search(line)) and guest.section:
             if 'program' in guest.began:
                 self.times[match.group(1)].append(now - guest.began.pop('program'))
             guest.leave()
 
     def result(self, name, guest, match, now):
-        """The result of a test."""
+        """Process the result of a test."""
         program, test = guest.section.program, match.group(3)
         guest.section.lines.append(f'  {match.group(1)} {match.group(2)}')
         if match.group(1) == 'not ok' and self.reasons:
@@ -157,7 +157,7 @@ class Follower:
         self.left[name] -= seconds
 
     def show(self):
-        """Print what is next in order."""
+        """Print the results that are next in order."""
         while self.sections:
             section = self.sections[0]
             for line in section.lines:
@@ -169,7 +169,7 @@ class Follower:
         sys.stderr.flush()
 
     def poll(self):
-        """Read what there is from all guests."""
+        """Read the new output of all guests."""
         now = time.monotonic()
         for name, guest in self.guests.items():
             lines = guest.read()
@@ -180,21 +180,21 @@ class Follower:
         self.show()
 
     def finish(self):
-        """The end: show what there is."""
+        """All guests have ended: show the remaining results."""
         self.poll()
         for guest in self.guests.values():
             guest.give_up()
         self.show()
 
     def seconds_left(self):
-        """An estimate from the tests that have ended, and how long they should have taken."""
+        """Estimate the remaining time, by the tests that ended and their known durations."""
         beside = min(self.jobs, len(self.left))
         left = max(max(self.left.values()), sum(self.left.values()) / beside)
         passed = time.monotonic() - self.begin
         return left * passed * beside / self.expected if self.expected else left
 
     def progress(self):
-        """How far the run has come, for people."""
+        """Print the progress of the run."""
         print(f'fuse_wb: {self.done} of {self.total} tests, '
               f'{clock(time.monotonic() - self.begin)}, '
               f'about {clock(self.seconds_left())} left', file=sys.stderr)
@@ -220,7 +220,7 @@ def parse_arguments():
 
 
 def main():
-    """Follow until the end."""
+    """Follow the guests until they have ended."""
     args = parse_arguments()
     ended = os.path.join(args.folder, 'ended')
     follower = Follower(args)

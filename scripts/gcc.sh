@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# gcc.sh ARGUMENT...: gcc, through ccache where that is installed. In its depend
-# mode ccache need not run the preprocessor first, which was a third of the time of
-# a build from nothing, but then does not see .incbin: assembly is left out.
+# gcc.sh ARGUMENT...: gcc, through ccache if that is installed. In depend mode ccache
+# does not run the preprocessor first, which took a third of the time of a clean build,
+# but then does not see .incbin: assembly is not cached.
 
 for source; do :; done
 case $source in

@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # guest.sh DIR INITRD [shell]: boot the kernel of ARCH, KERNEL and DEBUG with
-# INITRD, and leave in DIR what it said:
+# INITRD, and write its output to DIR:
 #
 #	console.txt	the kernel's console
 #	out.txt		standard output of the command
 #	err.txt		its standard error
-#	status.txt	how it ended, in the words of init.c
+#	status.txt	how it ended, as written by init.c
 #
-# The kernel is IMAGE instead, where that is set. Exits with the command's status; 124 when TIMEOUT (s) ran out, 255 when the
-# kernel panicked, 69 when the guest never got as far as the command, or ended
-# without saying how. With "shell" the console is the terminal.
+# The kernel is IMAGE instead, if that is set. Exits with the command's status; 124
+# if TIMEOUT (s) expired, 255 if the kernel panicked, 69 if the guest never started
+# the command, or ended without a status. With "shell" the console is the terminal.
 
 . "$(dirname "$0")/common.sh"
 
@@ -21,7 +21,7 @@ common_arguments()
 	[ -z "${CGROUP:-}" ] || printf ' fuse_wb.cgroup=%s' "$CGROUP"
 }
 
-# The fuse_wb.* of the command line for a guest that is not interactive.
+# The fuse_wb.* parameters of a guest that is not interactive.
 ports()
 {
 	[ "$MODE" = shell ] || printf ' fuse_wb.out=%s fuse_wb.err=%s fuse_wb.status=%s' "$1" "$2" "$3"
@@ -32,8 +32,8 @@ port()
 	printf '%s\n' -chardev "file,id=$1,path=$DIR/$1.txt" -device "virtserialport,chardev=$1,nr=$2"
 }
 
-# KVM counts only where a guest has really booted with it; some machines have a
-# /dev/kvm that does not work. Ask once for every boot of the machine.
+# Use KVM only after a guest has booted with it, as /dev/kvm does not work on some
+# machines. Probe once per boot of the machine.
 accelerator()
 {
 	local probe=$O/kvm-probe id lock
@@ -42,7 +42,7 @@ accelerator()
 		printf '%s' "${FUSE_WB_PROBING:-tcg}"
 		return
 	fi
-	# Guests that run side by side must not ask at the same time.
+	# Guests that start concurrently must not probe at the same time.
 	exec {lock}>"$probe.lock"
 	flock "$lock"
 	id=$(cat /proc/sys/kernel/random/boot_id)
@@ -64,7 +64,7 @@ qemu_command()
 	local accel cpu=max append
 
 	accel=$(accelerator)
-	# The timer works; on a busy host the test of it fails.
+	# The timer works, but the kernel's check of it fails on a busy host.
 	append="console=ttyS0 no_timer_check fuse_wb.leave=reset $(common_arguments)"
 	append+=$(ports /dev/vport0p1 /dev/vport0p2 /dev/vport0p3)
 	# For the tests of migration: memory blocks that can be taken offline, and
@@ -83,7 +83,7 @@ qemu_command()
 		;;
 	esac
 	if [ "$ICOUNT" = 1 ]; then
-		# Without these, copies run as rep movsq, close to their real cost.
+		# Without these features, copies use rep movsq, whose count is close to its cost.
 		cpu=max,-erms,-fsrm
 		command+=(-icount "shift=0,sleep=off")
 	fi
@@ -97,11 +97,11 @@ qemu_command()
 	fi
 }
 
-# UML has one processor, and each system call and page fault of a process in it goes
-# from one process to another and back. Where these are on two processors, each wakes up
-# one that sleeps, which takes a virtual machine long: 0.4 ms for a page fault, and
-# 0.08 ms on one processor. This is the last that we may use, or for guests that run side
-# by side, of which each has a GUEST_SLOT from 0, one before.
+# UML has one processor, and each system call and page fault of a process in it switches
+# from one host process to another and back. If these run on two processors, each switch
+# wakes up an idle processor, which is slow in a virtual machine: a page fault takes
+# 0.4 ms, and 0.08 ms on one processor. Use the last processor that we may use, or an
+# earlier one for each of several concurrent guests, which have a GUEST_SLOT from 0.
 one_processor()
 {
 	python3 -c 'import os, sys
@@ -121,7 +121,7 @@ uml_command()
 		$(common_arguments) $(ports /dev/ttyS0 /dev/ttyS1 /dev/ttyS2))
 }
 
-# UML complains that it cannot poll regular files and works all the same.
+# UML warns that it cannot poll regular files, but works.
 run_uml()
 {
 	exec timeout -k 5 "$TIMEOUT" "${command[@]}" </dev/null >"$DIR/console.txt" 2>&1 \
@@ -133,7 +133,7 @@ run_qemu()
 	exec timeout -k 5 "$TIMEOUT" "${command[@]}" </dev/null >"$DIR/emulator.txt" 2>&1
 }
 
-# From what is left of the guest to an exit status.
+# Turn the end of the guest into an exit status.
 judge_guest()
 {
 	local status=$1 word value last
@@ -181,7 +181,7 @@ esac
 if [ "$MODE" = shell ]; then
 	exec "${command[@]}"
 fi
-# Emptied, not removed: somebody may follow them already.
+# Truncate, do not remove: the caller may already follow these files.
 for file in console out err status emulator; do
 	: >"$DIR/$file.txt"
 done

@@ -1,18 +1,18 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Find in the sources of tests what makes a test depend on luck.
+"""Find code in the sources of tests that makes them depend on timing.
 
-habits.py ALLOWED FOLDER...     complain about each that ALLOWED does not list
+habits.py ALLOWED FOLDER...     report each occurrence that ALLOWED does not list
 
-Each function that has one of these is found:
+Each function with one of these is reported:
 
-    sleep       it sleeps for a time: nothing is sure to have happened after that
-    yield       it lets others run and does not look at a deadline: the same
+    sleep       it sleeps for a fixed time, which guarantees nothing
+    yield       it yields without checking a deadline, which guarantees nothing either
     clock       it reads a clock for something other than a deadline
-    silent      it gives up at a deadline and prints nothing of what was awaited
+    silent      it gives up at a deadline without printing what it waited for
 
-A line of ALLOWED is "FILE FUNCTION WHAT # REASON". One that is not found any more is
-complained of as well. Exit status: 0 if there is nothing to say, 1 if there is, 2 for
+A line of ALLOWED is "FILE FUNCTION WHAT # REASON". A line without an occurrence is
+reported as well. Exit status: 0 if there is nothing to report, 1 if there is, 2 for
 wrong usage.
 """
 
@@ -31,7 +31,7 @@ SLEEP = re.compile(r'\b(?:u|nano|clock_nano|m|s|f)?sleep\(|\busleep_range\(|'
 YIELD = re.compile(r'\bsched_yield\(|\bcond_resched\(|\bschedule_timeout\w*\(')
 CLOCK = re.compile(r'\b(?:now_usec|clock_gettime|gettimeofday|time|ktime_get\w*)\(|\bjiffies\b')
 LIMIT = r'\w*(?:deadline|end)\w*'
-# now_usec() < deadline, the same the other way round, and what makes a deadline
+# now_usec() < deadline, the same with swapped operands, and setting a deadline
 DEADLINE = re.compile(rf'now_usec\(\) [<>]=? {LIMIT}|{LIMIT}, now_usec\(\)|'
                       rf'{LIMIT} = (?:now_usec\(\)|jiffies)|time_\w+\(jiffies, {LIMIT}\)')
 GIVES_UP = re.compile(rf'now_usec\(\) [<>]=? {LIMIT}|{LIMIT}, now_usec\(\)|time_\w+\(jiffies, {LIMIT}\)')
@@ -46,7 +46,7 @@ def usage(message):
 
 
 def habits(body):
-    """What is found in the body of a function."""
+    """The habits found in the body of a function."""
     if SLEEP.search(body):
         yield 'sleep'
     if YIELD.search(body) and not GIVES_UP.search(body):
@@ -58,7 +58,7 @@ def habits(body):
 
 
 def functions_of(text):
-    """The functions of a source file, a test by its own name: (name, body)."""
+    """The functions of a source file, tests by the name of the test: (name, body)."""
     for head, body in waits.FUNCTION.findall(text):
         test = re.match(r'(?:TEST\w*)\((?:\w+,\s*)?(\w+)', head)
         name = test or waits.NAME.search(head)
@@ -67,7 +67,7 @@ def functions_of(text):
 
 
 def find(folders):
-    """All that is found in the C files of folders: {(file, function, what)}."""
+    """All habits found in the C files of folders: {(file, function, what)}."""
     found = set()
     for folder in folders:
         paths = glob.glob(os.path.join(folder, '*.c'))
@@ -80,7 +80,7 @@ def find(folders):
 
 
 def read_allowed(path):
-    """The lines of ALLOWED, as what find() returns."""
+    """The lines of ALLOWED, in the form that find() returns."""
     allowed = set()
     try:
         with open(path, encoding='utf-8') as file:
@@ -106,7 +106,7 @@ TEXTS = {
 
 
 def main():
-    """Compare."""
+    """Compare the habits found with ALLOWED."""
     if len(sys.argv) < 3:
         usage('want: habits.py ALLOWED FOLDER...')
     allowed = read_allowed(sys.argv[1])

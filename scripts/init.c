@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * PID 1 of the guest: mount what tests need, run /run.sh, write down how that
- * ended where the host reads it, and power off.
+ * PID 1 of the guest: mount what tests need, run /run.sh, report its status to
+ * the host, and power off.
  *
- * The kernel command line says where things go:
+ * Parameters on the kernel command line:
  *
  *	fuse_wb.out=DEV		standard output of /run.sh
  *	fuse_wb.err=DEV		its standard error
@@ -16,8 +16,8 @@
  *	fuse_wb.cgroup=v2	the default, and v2 has the memory controller
  *	fuse_wb.leave=reset	leave by a reset instead of powering off
  *
- * The host takes anything but a complete "exit 0" for a failure, so a guest that
- * dies on the way cannot pass.
+ * The host treats anything but a complete "exit 0" as a failure, so a guest that
+ * dies early cannot pass.
  */
 
 #define _GNU_SOURCE
@@ -41,7 +41,7 @@
 
 static char cmdline[4096];
 
-/* Power off, whatever happened. On x86 without ACPI only a reset ends QEMU. */
+/* Power off in any case. On x86 without ACPI, only a reset ends QEMU. */
 static void power_off(void)
 {
 	sync();
@@ -100,8 +100,8 @@ static void read_cmdline(void)
 }
 
 /*
- * Open the device that the host reads. Drivers may need a moment to make it. A
- * terminal must not change what it is given.
+ * Open the device that the host reads. Wait for the driver to create it. A
+ * terminal must not translate the output.
  */
 static int open_port(const char *key)
 {
@@ -194,7 +194,7 @@ static void link_stdio(void)
 			fail("link", link[1]);
 }
 
-/* Copy what a pipe holds to a port. Returns false at the pipe's end. */
+/* Copy the contents of a pipe to a port. Returns false at EOF of the pipe. */
 static bool copy(int pipe_fd, int port)
 {
 	char buf[4096];
@@ -220,8 +220,9 @@ static void on_child(int signal)
 }
 
 /*
- * Reap everything, as PID 1 must, and pass on output until the command has
- * ended. What it leaves running keeps the pipes open and does not matter.
+ * Reap all children, as PID 1 must, and forward output until the command has
+ * ended. Processes that it leaves running keep the pipes open; do not wait for
+ * them.
  */
 static int wait_for(pid_t pid, const int pipes[2], const int ports[2])
 {
@@ -247,7 +248,7 @@ static int wait_for(pid_t pid, const int pipes[2], const int ports[2])
 				fds[i].fd = -1;
 		if (ended)
 			return status;
-		/* SIGCHLD is blocked but here, so none is missed. */
+		/* SIGCHLD is unblocked only here, so that none is missed. */
 		ppoll(fds, 2, NULL, &none);
 	}
 }
@@ -274,7 +275,7 @@ static pid_t run(int out, int err)
 	_exit(127);
 }
 
-/* An interactive guest: the command has the console, and its end is ours. */
+/* An interactive guest: the command gets the console; we end when it does. */
 static void run_shell(void)
 {
 	int status;
@@ -314,7 +315,7 @@ int main(void)
 	if (pipe2(out, O_CLOEXEC | O_NONBLOCK) ||
 	    pipe2(err, O_CLOEXEC | O_NONBLOCK))
 		fail("make", "pipes");
-	/* The command gets pipes as anybody expects them. */
+	/* The command expects blocking pipes. */
 	fcntl(out[1], F_SETFL, 0);
 	fcntl(err[1], F_SETFL, 0);
 

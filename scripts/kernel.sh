@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # kernel.sh [config|suites]: configure and build the kernel of ARCH, KERNEL and DEBUG
-# at $WORK/$KERNEL/$ARCH[-$DEBUG], out of tree and incrementally; or configure only; or
-# have the KUnit suites in it although patches are left out.
+# at $WORK/$KERNEL/$ARCH[-$DEBUG], out of tree and incrementally; or only configure it; or
+# include the KUnit suites even if patches are left out.
 
 . "$(dirname "$0")/common.sh"
 
@@ -14,8 +14,8 @@ build()
 
 MODE=${1:-}
 
-# What kselftests and KUnit suites need: a kernel for both. The suites run when they are
-# asked for on the kernel's command line. Some do not compile without all patches.
+# The configuration that kselftests and KUnit suites need: one kernel for both. The suites
+# run only if the kernel's command line enables them. Some need all patches to compile.
 fragments()
 {
 	local suites=$TOP/lib/kunit-fuse files
@@ -46,8 +46,8 @@ configure()
 	build olddefconfig
 }
 
-# merge_config.sh knows what it could not set, but olddefconfig has the last
-# word: look at what came out.
+# merge_config.sh reports what it could not set, but olddefconfig runs after it: check
+# the final .config.
 verify_config()
 {
 	local line symbol wrong=0

@@ -8,7 +8,8 @@
 
 STEPS=6
 
-# As many guests as processors and memory allow. One rarely keeps two processors busy.
+# As many guests as processors and memory allow. One guest rarely keeps two processors
+# busy.
 default_jobs()
 {
 	local jobs memory
@@ -36,14 +37,14 @@ program_arguments()
 		"$(tests_of_guest "$guest" | awk -v p="$program" '$1 == p { printf "-r %s ", $2 }')"
 }
 
-# What the guest is to run.
+# The script for the guest.
 run_script()
 {
 	local guest=$1 programs program name
 
 	mapfile -t programs < <(tests_of_guest "$guest" | cut -d' ' -f1 | uniq)
 	echo 'cd /kselftest || exit'
-	# What random tests read, see fsx.h, and all of them, see wait.h.
+	# Parameters of random tests, see fsx.h, and of all tests, see wait.h.
 	for name in FUSE_WB_SEED FUSE_WB_ROUNDS FUSE_WB_WAIT_SECONDS; do
 		[ -z "${!name:-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
 	done
@@ -54,12 +55,12 @@ run_script()
 	echo "for run in \$(seq $REPEAT); do"
 	echo "	./run_kselftest.sh$(printf ' -t fuse_wb:%s' "${programs[@]}") || exit"
 	echo 'done'
-	# What is younger than five seconds does not count as a leak.
+	# kmemleak ignores objects younger than five seconds.
 	[ "$DEBUG" != kmemleak ] ||
 		echo 'sleep 6; echo scan >/sys/kernel/debug/kmemleak; cat /sys/kernel/debug/kmemleak >&2'
 }
 
-# Sets guests, in the order in which they are to begin.
+# Set guests, in the order in which they start.
 choose_tests()
 {
 	local guest
@@ -75,7 +76,7 @@ choose_tests()
 	done
 }
 
-# Of the chosen tests those that are expected to fail: what they wait for will not come.
+# Of the chosen tests, those that are expected to fail: they wait for what never happens.
 list_quick()
 {
 	local conditions
@@ -97,7 +98,7 @@ make_initrds()
 
 	mkdir -p "$RESULTS/root" &&
 	cp -r "$INSTALLED" "$RESULTS/root/kselftest" || return
-	# It stays in memory, and may fill a block that a test wants for itself.
+	# The initramfs stays in memory, and could fill a memory block that a test needs.
 	strip "$RESULTS/root/kselftest/fuse_wb/"*_test || return
 	[ -z "${EXPECT:-}" ] || list_quick >"$RESULTS/root/kselftest/quick" || return
 	for guest in "${guests[@]}"; do
@@ -106,7 +107,7 @@ make_initrds()
 	done
 }
 
-# Show results while they come, until end_follow.
+# Show results as they arrive, until end_follow.
 follow()
 {
 	start "$TOP/scripts/follow.py" "$RESULTS" --plan "$RESULTS/plan" --repeat "$REPEAT" \
@@ -127,13 +128,13 @@ begin_guest()
 
 	version=${version%%-*}
 	touch "$dir/out.txt"
-	# Without CGROUP=, a test may mount the controller as a legacy hierarchy.
+	# Without CGROUP=, a test can mount the controller as a legacy hierarchy.
 	start env CGROUP="${version#v1}" GUEST_SLOT="$slot" "$TOP/scripts/guest.sh" "$dir" "$dir/initrd"
 	running[$child]="$slot $guest"
 	[ "$V" = 0 ] || tail -n +1 -F --pid="$child" "$dir/console.txt" >&2 2>/dev/null &
 }
 
-# Wait for one of the guests that run, and free its slot.
+# Wait for one of the running guests, and free its slot.
 end_guest()
 {
 	local status=0 slot guest
@@ -146,7 +147,7 @@ end_guest()
 	[ "$status" -le "$guest_status" ] || guest_status=$status
 }
 
-# Boot all guests, JOBS at a time.
+# Boot all guests, at most JOBS simultaneously.
 run_guests()
 {
 	local guest
@@ -162,8 +163,8 @@ run_guests()
 	done
 }
 
-# What all guests say is judged as one: their files are put together, with an end to a
-# line that a guest could not complete. With JOBS=1 there is no need for each one's.
+# Concatenate the output of all guests for one verdict, with a newline after a line that
+# a guest could not complete. With JOBS=1 the files of the single guest are not kept.
 collect()
 {
 	local guest pair dir
@@ -188,11 +189,11 @@ judge()
 	for name in ARCH KERNEL DEBUG EXTRA_PATCHES LEAVE_OUT MEM CPUS ICOUNT TESTS REPEAT JOBS; do
 		settings+=(--setting "$name=${!name}")
 	done
-	# Guests that run side by side end in any order.
+	# Concurrent guests end in any order.
 	[ "$JOBS" = 1 ] || settings+=(--in-order)
 	settings+=(--setting "SOURCE=$(source_name)")
-	# What fails on a broken kernel is a failure, unless the caller wants to
-	# see exactly that: EXPECT names conditions of the file "expected".
+	# A test that fails on a broken kernel is a failure, unless the caller expects
+	# it: EXPECT names conditions of the file "expected".
 	for name in $ARCH ${EXPECT:-}; do
 		conditions+=(--condition "$name")
 	done

@@ -9,7 +9,7 @@ export ARCH=${ARCH:-um}
 
 STEPS=4
 
-# kunit VERB ARGUMENT...: kunit.py works in the tree it stands in.
+# kunit VERB ARGUMENT...: kunit.py works in the tree that contains it.
 kunit()
 {
 	local verb=$1
@@ -28,7 +28,7 @@ run_kunit()
 	um) arguments+=("--kernel_args=uml_dir=$BUILD/uml/" --kernel_args=time-travel) ;;
 	x86_64)
 		arguments+=("--qemu_config=$TOP/scripts/kunit_qemu.py")
-		# Emulated, a schedule takes a tenth of a second.
+		# Under emulation, a schedule takes a tenth of a second.
 		SCHEDULES=${SCHEDULES:-100}
 		;;
 	esac

@@ -8,6 +8,6 @@ QEMU_ARCH = QemuArchParams(
     kconfig='',
     qemu_arch='x86_64',
     kernel_path='vmlinux',
-    # The timer works; on a busy host the test of it fails.
+    # The timer works, but the kernel's check of it fails on a busy host.
     kernel_command_line='console=ttyS0 no_timer_check',
     extra_qemu_params=['-machine', 'pc,acpi=off', '-cpu', 'max'])

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# lint.sh: style of everything in the repository. Prints what is wrong and goes
-# on, so that one run shows all of it.
+# lint.sh: check the style of everything in the repository. Continues after an error,
+# so that one run shows all errors.
 
 . "$(dirname "$0")/common.sh"
 
@@ -22,9 +22,9 @@ files()
 		done
 }
 
-# The files that are named on standard input, on all processors: this was three quarters
-# of what lint takes. Away from this repository's git, which checkpatch would take for
-# the kernel's.
+# Check the files named on standard input, on all processors: this took three quarters
+# of the time of lint. GIT_DIR hides this repository's git, which checkpatch would take
+# for the kernel's.
 checkpatch()
 {
 	GIT_DIR=$O/no-repository xargs -d '\n' -P "$(nproc)" -n 8 "$WORK/base/src/scripts/checkpatch.pl" \
@@ -70,7 +70,7 @@ check_python()
 check_spelling()
 {
 	files | grep -v -e '^COPYING$' -e '\.patch$' -e '/logs/' | tr '\n' '\0' | xargs -0 codespell
-	# Of a patch only the lines that are ours.
+	# Of a patch, check only the lines that it adds.
 	files '*.patch' | while read -r file; do
 		grep -v -e '^[- @]' "$file" | codespell - | sed "s#^#$file: #"
 	done
@@ -82,8 +82,8 @@ check_kernel_doc()
 		xargs -0 "$WORK/base/src/scripts/kernel-doc" -none -Werror 2>&1
 }
 
-# The pages of the kernel as make htmldocs makes them, out of the patched tree. Without
-# dot(1) it says so at each run, which is no fault of a page.
+# Build the pages with the kernel's make htmldocs, in the patched tree. Without dot(1)
+# it warns at each run, which is not an error of a page.
 check_sphinx()
 {
 	local dir log=$O/logs/htmldocs.log
@@ -104,7 +104,7 @@ check_readmes()
 	done
 }
 
-# Each check prints what it finds, and nothing when all is well.
+# Each check prints what it finds, and nothing if there are no errors.
 run()
 {
 	local title=$1 found

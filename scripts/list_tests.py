@@ -24,10 +24,10 @@ def column(text, width):
 
 
 def harness_names(listing):
-    """The tests in what a program prints for -l.
+    """The tests in the output of a program for -l.
 
-    That has a block for each fixture, with its variants and its tests in two
-    columns side by side; every variant runs every test.
+    The output has a block for each fixture, with its variants and its tests in two
+    columns; every variant runs every test.
     """
     names = []
     for block in listing.split('-' * 80 + '\n'):
@@ -46,7 +46,7 @@ def harness_names(listing):
 
 
 def named(program, name, globs):
-    """Does a glob name this program, this test, or its last part?"""
+    """Does a glob match this program, this test, or the last part of its name?"""
     last = name.rsplit('.', maxsplit=1)[-1]
     return any(fnmatch.fnmatchcase(text, glob)
                for glob in globs
@@ -54,7 +54,7 @@ def named(program, name, globs):
 
 
 def chosen(program, name, words):
-    """Does TESTS choose this test? A word that begins with ! leaves out."""
+    """Does TESTS select this test? A word that begins with ! excludes tests."""
     wanted = [word for word in words.split() if word[0] != '!']
     left_out = [word[1:] for word in words.split() if word[0] == '!']
     return (not wanted or named(program, name, wanted)) and not named(program, name, left_out)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# The series, or a group of it, as mailboxes for git am with cover letters, out of the git
-# tree that tree.sh has made. A line "# [GROUP] SUBJECT" of the series begins a group;
+# Write the series, or a group of it, as mailboxes for git am with cover letters, from the
+# git tree made by tree.sh. A line "# [GROUP] SUBJECT" of the series begins a group;
 # scripts/cover/GROUP is its cover letter, scripts/cover/all that of the whole series.
 
 GROUP=${GROUP:-all}
@@ -32,7 +32,7 @@ group_range()
 	END { print first, last }' "$TOP/series"
 }
 
-# What the patches are for: a commit, where the source is a git tree.
+# What the patches apply to: a commit if the source is a git tree.
 print_base()
 {
 	local commit
@@ -44,8 +44,8 @@ print_base()
 	fi
 }
 
-# Those who have to get the patches of a range: the maintainers of the files that are there
-# already. A folder that is new comes with a patch of what it is hooked up to.
+# The recipients of the patches of a range: the maintainers of the existing files. A new
+# folder is always sent with a patch to the existing file that hooks it up.
 list_recipients()
 {
 	tgit log --format= --name-only "$1" | sort -u | while read -r file; do
@@ -54,8 +54,8 @@ list_recipients()
 		--no-git-fallback --no-rolestats)
 }
 
-# write_mbox COVER NAME RANGE: the mails of the patches in one file and the cover letter
-# in another, as b4 does: git am does not take a mail without a patch.
+# write_mbox COVER NAME RANGE: write the mails of the patches to one file and the cover
+# letter to another, as b4 does: git am rejects a mail without a patch.
 write_mbox()
 {
 	local cover=$1 mbox=$O/$2.mbox letter=$O/$2.cover range=$3 all=$O/$2.all recipients

@@ -1,19 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# mutants.sh [TABLE|NAME...]: run the tests on kernels that break a promise, one
-# line each, and see that the tests which name that promise fail. The mutants are
+# mutants.sh [TABLE|NAME...]: run the tests on mutants, kernels that break a promise
+# by one changed line each, and check that the listed tests fail. The mutants are
 # those of the tables in scripts/tests/mutants: all, or the named ones. A line is
 #
 #	NAME FILE SED-COMMAND TESTS [ARCH]
 #
-# with tabs between. A FILE of - leaves out the patches that stand in place of the
-# sed command. The table kunit has KUnit cases, SUITE:CASE[:VARIANT] without
-# fuse_wb_, for UML; the others have kselftests, PROGRAM:FIXTURE[.VARIANT].TEST,
-# for x86_64, or all of TESTS are observations of make regress, regress:AREA.NAME, for
-# UML. Each may have * and ? as in a shell: one test of those has to fail.
+# separated by tabs. If FILE is -, the patches named in place of the sed command are
+# left out. The table kunit has KUnit cases, SUITE:CASE[:VARIANT] without fuse_wb_,
+# for UML; the others have kselftests, PROGRAM:FIXTURE[.VARIANT].TEST, for x86_64, or
+# all of TESTS are observations of make regress, regress:AREA.NAME, for UML. Each may
+# have * and ? as in a shell: at least one of the matching tests has to fail.
 #
-# mutants.sh --check: only see that each line still changes something.
+# mutants.sh --check: only check that each line still changes something.
 
 WANTED_ARCH=${ARCH:-}
 . "$(dirname "$0")/common.sh"
@@ -39,7 +39,7 @@ mutant_patch()
 	printf '%s\n' "$O/mutants/$name.patch"
 }
 
-# check_patches NAME PATCHES: has the series what a mutant leaves out?
+# check_patches NAME PATCHES: do the patches exist that a mutant leaves out?
 check_patches()
 {
 	local name=$1 patch patches
@@ -50,8 +50,8 @@ check_patches()
 	done
 }
 
-# What TESTS has to be for a runner to run these tests. kunit.py takes one glob:
-# a suite, or all of them.
+# The value of TESTS with which a runner runs these tests. kunit.py takes one glob:
+# a suite, or nothing for all suites.
 tests_for()
 {
 	local runner=$1 suites
@@ -68,8 +68,8 @@ tests_for()
 }
 
 # missed RUNNER RESULTS TEST...: print the tests that did not fail. A KUnit case
-# that failed an assertion and then took the kernel with it has no result, but its
-# line in the log.
+# that failed an assertion and then crashed the kernel has no result, but the log
+# has its failure.
 missed()
 {
 	python3 - "$@" <<'PY'
@@ -123,7 +123,7 @@ run_mutant()
 	[ -z "$alive" ]
 }
 
-# chosen NAME TABLE WORD...: do the arguments name this mutant?
+# chosen NAME TABLE WORD...: do the words select this mutant?
 chosen()
 {
 	local name=$1 table=$2
@@ -132,7 +132,7 @@ chosen()
 	[ $# = 0 ] || [[ " $* " == *" $name "* ]] || [[ " $* " == *" $table "* ]]
 }
 
-# Fill the arrays with a line of each mutant that is to run.
+# Fill the arrays with an entry for each mutant to run.
 read_tables()
 {
 	local table runner usual default name file command tests arch setting
@@ -161,7 +161,7 @@ read_tables()
 	done
 }
 
-# The tests of the chosen mutants have to pass without one.
+# The tests of the chosen mutants have to pass on the unmodified patched kernel.
 run_unbroken()
 {
 	local run runner arch i words
@@ -195,7 +195,7 @@ find_work
 mkdir -p "$O/mutants"
 check_names
 
-# The patches first: while a mutant runs, its line stands in the source.
+# Write all patches of mutants now: while a mutant runs, its change is in the source.
 prepare
 names=() settings=() runs=() cases=()
 if [ "${1:-}" = --check ]; then

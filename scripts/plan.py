@@ -1,15 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Share tests out among guests that run side by side.
+"""Distribute tests over guests that run concurrently.
 
 Reads "PROGRAM TEST" lines and prints "GUEST PROGRAM TEST" lines, in the order in
 which results are shown. A guest is called boot-v1, boot-v1-2, ... or boot-v2: a test
-whose variant is called v2_* needs the memory controller in cgroup v2. It cannot be
-moved there while the guest runs, see cgroup.h, so such tests have a guest of their own.
+whose variant is called v2_* needs the memory controller in cgroup v2. The controller
+cannot be moved while the guest runs, see cgroup.h, so such tests have their own guest.
 
-A program is not split but for that. Programs are dealt out by the time that they are
-known to take, the longest first, so that all guests end at about the same time. Those
-that the file "alone" lists are in one guest, one after the other.
+A program is split only for that. Programs are assigned by their known durations, the
+longest first, so that all guests end at about the same time. Those that the file
+"alone" lists run in one guest, one after the other.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import sys
 
 import durations
 
-WORTH_S = 15        # with less to do, a guest is not worth its boot
+WORTH_S = 15        # with less work, a guest is not worth its boot
 BOOT_S = 5
 
 
@@ -29,7 +29,7 @@ def die(message):
 
 
 def read_tests(path):
-    """Two dicts, for cgroup v1 and v2: of each program the tests."""
+    """Two dicts, for cgroup v1 and v2: the tests of each program."""
     versions = {}, {}
     with open(path, encoding='utf-8') as file:
         for line in file:
@@ -55,9 +55,9 @@ def read_alone(path):
 
 
 def deal(seconds, alone, loads):
-    """Which guest has which program, and how long the longest takes: {program: number}, s.
+    """Assign programs to guests: {program: number}, seconds of the longest guest.
 
-    loads are what the processors of the guests are busy with otherwise.
+    loads are the other loads of the processors of the guests.
     """
     chosen = {}
     for program in sorted(seconds, key=lambda name: (name not in alone, -seconds[name])):
@@ -68,9 +68,9 @@ def deal(seconds, alone, loads):
 
 
 def deal_best(seconds, alone, others, jobs):
-    """Deal to as few guests as are done as soon as they can be.
+    """Assign programs to the smallest number of guests that ends soonest.
 
-    others is the time of a guest that comes after one of them when there are as many
+    others is the time of a guest that runs after one of them if there are as many
     as jobs.
     """
     best = None
@@ -85,7 +85,7 @@ def deal_best(seconds, alone, others, jobs):
 
 
 def main():
-    """Read, deal out, print."""
+    """Read the tests, assign them, print the plan."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n', maxsplit=1)[0])
     parser.add_argument('tests', help='file with the tests')
     parser.add_argument('--jobs', type=int, required=True, help='guests side by side')
@@ -103,7 +103,7 @@ def main():
     if args.jobs > 1:
         others = sum(total(v2).values()) + BOOT_S if v2 else 0.0
         chosen = deal_best(total(v1), read_alone(args.alone), others, args.jobs)
-    # Numbers that are in use, in the order in which their tests are shown
+    # Numbers of guests with tests, in the order in which the tests are shown
     numbers = list(dict.fromkeys(chosen[program] for program in v1))
     for program, tests in v1.items():
         number = numbers.index(chosen[program])

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # pressure.sh: write more than fits into memory, on the base and on the patched
-# kernel, and print what that took as a Markdown table. The workload is that of
-# pressure_test, whose tests say what they measured and fail where data is lost.
-# QEMU counts time in instructions, unless ICOUNT=0 asks for that of the clock.
+# kernel, and print the measurements as a Markdown table. The workload is that of
+# pressure_test, whose tests print what they measured and fail if data is lost.
+# QEMU measures time in instructions, or wall-clock time with ICOUNT=0.
 
 [ "${ARCH:-}" = um ] || export ICOUNT=${ICOUNT:-1}
 . "$(dirname "$0")/common.sh"
 
-# Of "measured memcg.v1_write.TEST ms N writes N ... oom N".
+# Make rows from lines "measured memcg.v1_write.TEST ms N writes N ... oom N".
 table_rows()
 {
 	sed -n 's/.*:measured //p' "$2" | awk -v kernel="$1" '{
@@ -22,7 +22,7 @@ table_rows()
 			value["scan"], value["steal"], value["oom"] }'
 }
 
-# measure KERNEL: run the tests there, and print the rows.
+# measure KERNEL: run the tests on this kernel, and append the rows.
 measure()
 {
 	local status=0

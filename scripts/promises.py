@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Make the pages that say what proves what.
+"""Generate the pages of the promises and their proofs.
 
-promises.py [check]: without an argument, write the pages, else print what is wrong
-with them. They are scripts/tests/promises.md and patches.md beside it, made from
+promises.py [check]: without an argument, write the pages, otherwise print errors
+in them. They are scripts/tests/promises.md and patches.md, generated from
 
-    tools/testing/selftests/fuse_wb/promises    a promise a line, with its key
+    tools/testing/selftests/fuse_wb/promises    one promise per line, with its key
     "Promise: KEY, KEY" above a test            in the sources of the tests
     scripts/tests/mutants/*                     kernels that break a promise
-    tools/testing/selftests/fuse_wb/expected    what fails on the base kernel
+    tools/testing/selftests/fuse_wb/expected    tests that fail on the base kernel
 
 Each test has to fail on one of these kernels. A key in the first comment of a file
 holds for all tests of the file, in another comment for the test below it.
@@ -74,25 +74,25 @@ TOKEN = re.compile(r'''
     ^(?P<include>\#include)
 ''', re.DOTALL | re.MULTILINE | re.VERBOSE)
 
-# A case that only says why there is no other.
+# A placeholder case, which only skips with the reason.
 NO_CASE = re.compile(r'^static void (\w+)\(struct kunit \*test\)\n\{\n\tkunit_skip\(.*\);\n\}',
                      re.MULTILINE)
 
-# program: writeback_test, or a suite as fuse_wb_endings; fixture: '' in KUnit
+# program: writeback_test, or a suite like fuse_wb_endings; fixture: '' in KUnit
 Test = collections.namedtuple('Test', 'program fixture name')
 Mutant = collections.namedtuple('Mutant', 'name file command tests')
 Patch = collections.namedtuple('Patch', 'group name subject later')
 
 
 def lines_of(path):
-    """The lines of a table without its comments."""
+    """The lines of a table without comments."""
     with open(path, encoding='utf-8') as file:
         lines = file.read().split('\n')
     return [line for line in lines if line and line[0] != '#']
 
 
 def read_promises():
-    """Sections of promises: {title: {key: text}}; a comment begins a section."""
+    """Sections of promises: {title: {key: text}}; a comment starts a section."""
     sections = {}
     with open(os.path.join(TOP, PROMISES), encoding='utf-8') as file:
         blocks = file.read().split('\n\n')[1:]
@@ -113,14 +113,14 @@ def read_mutants():
 
 
 def read_base():
-    """What the base kernel fails, as patterns of a mutant."""
+    """The tests that fail on the base kernel, as patterns of a mutant."""
     expected = verdict.read_expected(os.path.join(TOP, EXPECTED), ['base'])
     return [test if ':' in test else f'*:*.{test}'
             for test in expected['fail'] + expected['may-fail']]
 
 
 def keys_in(comment):
-    """The keys that a comment names."""
+    """The keys in a comment."""
     found = re.search(r'Promise: ((?:[\w-]+,?\s+(?:\*\s+)?)+)', comment + ' ')
     return re.findall(r'[\w-]+', found.group(1)) if found else []
 
@@ -137,7 +137,7 @@ def suites_of(text):
 
 
 def tests_of(path):
-    """The tests of a file, with the keys that hold for them."""
+    """The tests of a file, with the keys that apply to them."""
     with open(path, encoding='utf-8') as file:
         text = file.read()
     program = os.path.basename(path)[:-len('.c')]
@@ -166,26 +166,26 @@ def tests_of(path):
 
 
 def read_tests():
-    """All tests, with the keys that stand above them: {Test: [key]}."""
+    """All tests, with the keys in the comments above them: {Test: [key]}."""
     paths = (glob.glob(f'{TOP}/{SELFTEST}/*_test.c') +
              glob.glob(f'{TOP}/lib/kunit-fuse/*_kunit.c'))
     return {test: keys for path in sorted(paths) for test, keys in tests_of(path)}
 
 
 def read_observations():
-    """What make regress observes, as tests of a program "regress"."""
+    """The observations of make regress, as tests of a program "regress"."""
     found = []
     for path in sorted(glob.glob(f'{TOP}/{SELFTEST}/observe_*.c')):
         with open(path, encoding='utf-8') as file:
             text = file.read()
         found += re.findall(r'^OBSERVE\((\w+),\s*(\w+)', text, re.MULTILINE)
-        # Those that share a function stand in a table
+        # Observations that share a function are in a table
         found += re.findall(r'^\t\{ \.name = "(\w+)\.(\w+)"', text, re.MULTILINE)
     return [Test('regress', area, name) for area, name in found]
 
 
 def matches(pattern, test):
-    """Does a pattern of a mutant name a test, in any of its variants?
+    """Does a pattern of a mutant match a test, in any of its variants?
 
     A KUnit case is SUITE:CASE[:VARIANT], and fuse_wb_ is left out; a kselftest
     is PROGRAM:FIXTURE[.VARIANT].TEST, and an observation regress:AREA.NAME.
@@ -201,12 +201,12 @@ def matches(pattern, test):
 
 
 def named(patterns, tests):
-    """Those of the tests that one of the patterns names."""
+    """The tests that one of the patterns matches."""
     return [test for test in tests if any(matches(p, test) for p in patterns)]
 
 
 def item(depth, text):
-    """An item of a list, with the lines that it takes."""
+    """An item of a list, wrapped into lines."""
     return textwrap.fill(text, COLUMNS, initial_indent='  ' * depth + '- ',
                          subsequent_indent='  ' * (depth + 1),
                          break_long_words=False, break_on_hyphens=False)
@@ -222,7 +222,7 @@ def names(tests):
 
 
 def promises_page(sections, tests, mutants):
-    """The lines of the promises, their tests and the mutants that turn them red."""
+    """The lines of the promises, their tests and the mutants that make these fail."""
     yield PROMISES_HEAD
     for title, promises in sections.items():
         yield f'## {title}\n'
@@ -237,9 +237,9 @@ def promises_page(sections, tests, mutants):
 
 
 def read_series():
-    """The patches of the series: [(group, name, subject, what later kernels have)].
+    """The patches of the series: [(group, name, subject, later kernels)].
 
-    A comment "# [GROUP] SUBJECT" begins a group.
+    A comment "# [GROUP] SUBJECT" starts a group.
     """
     group, patches = '', []
     with open(os.path.join(TOP, 'series'), encoding='utf-8') as file:
@@ -285,7 +285,7 @@ def patches_page(tests, mutants):
 
 
 def read_page(name):
-    """What a page is now, '' if it is not there."""
+    """The current text of a page, '' if it does not exist."""
     try:
         with open(os.path.join(TOP, name), encoding='utf-8') as file:
             return file.read()
@@ -294,7 +294,7 @@ def read_page(name):
 
 
 def complaints(sections, tests, mutants, base):
-    """What is missing or misspelt."""
+    """Missing or misspelled names."""
     known = [key for promises in sections.values() for key in promises]
     for test, keys in tests.items():
         for key in keys:

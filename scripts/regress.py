@@ -1,20 +1,20 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Compare what the program observe printed on the base and on the patched kernel.
+"""Compare the output of the program observe on the base and on the patched kernel.
 
-A line is "NAME: TEXT", where NAME is AREA.NAME or AREA.NAME.KEY; "# run N" begins a
-repetition. A difference has to stand in the file of differences, a line each with tabs
-between:
+A line is "NAME: TEXT", where NAME is AREA.NAME or AREA.NAME.KEY; "# run N" starts a
+repetition. A difference has to be listed in the file of differences, one per line,
+separated by tabs:
 
     NAME  TEXT-ON-BASE  TEXT-ON-PATCHED  PROMISE
 
-NAME is a glob, a * in a text stands for anything, and a text of - for a kernel that
-prints no such line. An error is: a difference that is not listed; a listed one that is not
-seen; an observation that is not the same each time; one that was broken, printed nothing,
+NAME is a glob, a * in a text matches anything, and a text of - means that the kernel
+prints no such line. These are errors: a difference that is not listed; a listed one that
+is not seen; an observation that differs between runs; one that was broken, printed nothing,
 or ran into its deadline on both kernels; and no observation at all.
 
-Writes results.json and junit.xml beside base.txt and patched.txt, and exits with the
-statuses of verdict.py.
+Writes results.json and junit.xml to the folder of base.txt and patched.txt, and exits with
+the statuses of verdict.py.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def read_differences(path, promises):
 
 
 def read_runs(path):
-    """What a kernel showed: for each run {NAME: TEXT}, in order."""
+    """The observations on a kernel: for each run {NAME: TEXT}, in order."""
     runs = []
     try:
         with open(path, encoding='utf-8', errors='replace') as file:
@@ -73,27 +73,27 @@ def read_runs(path):
             runs.append({})
         if line and line[0] != '#':
             name, _, text = line.partition(': ')
-            # The same name twice is one observation with two texts
+            # A repeated name is one observation with two texts
             runs[-1][name] = f'{runs[-1][name]} | {text}' if name in runs[-1] else text
     return runs
 
 
 def fits(pattern, text):
-    """Is this the listed text?"""
+    """Does this match the listed text?"""
     words = [re.escape(word) for word in pattern.split('*')]
     return re.fullmatch('.*'.join(words), text) is not None
 
 
 class Comparison:
-    """Two kernels, line by line."""
+    """Compares two kernels line by line."""
 
     def __init__(self, differences):
         self.verdict = verdict.Verdict()
         self.differences = differences
-        self.seen = set()       # listed differences that there are
+        self.seen = set()       # listed differences that were seen
 
     def add(self, name, status, *log):
-        """A result; log tells more of it."""
+        """Add a result; log has the details."""
         self.verdict.tests.append({'name': name, 'status': status, 'log': list(log)})
         if status == 'fail':
             self.verdict.problem(verdict.FAIL, f'{name}: {log[0]}')
@@ -108,7 +108,7 @@ class Comparison:
         return None
 
     def compare(self, name, texts, may_skip):
-        """One line of both kernels."""
+        """Compare one line of both kernels."""
         log = [f'{kernel}: {text}' for kernel, text in zip(KERNELS, texts)]
         if name.endswith(SKIPPED):
             if may_skip and texts[0] == texts[1]:
@@ -130,7 +130,7 @@ class Comparison:
                 self.add(name, 'fail', 'differs', *log)
 
     def stale(self, difference, everything):
-        """Is a listed difference out of date? Not when its observation was not made."""
+        """Is a listed difference outdated? Not if its observation was not made."""
         if difference in self.seen:
             return False
         names = [test['name'] for test in self.verdict.tests]
@@ -142,7 +142,7 @@ class Comparison:
         return everything or any(fnmatch.fnmatchcase(name, difference.name) for name in names)
 
     def judge_list(self, everything):
-        """Every listed difference has to be there; what is the same instead has failed."""
+        """Every listed difference has to be seen; if the texts are the same, it fails."""
         for difference in self.differences:
             if not self.stale(difference, everything):
                 continue
@@ -157,7 +157,7 @@ class Comparison:
 
 
 def constant(runs, kernel, comparison):
-    """What a kernel showed in all runs; what was not the same each time is a failure."""
+    """The observations of all runs on a kernel; a difference between runs is a failure."""
     names = list(dict.fromkeys(name for run in runs for name in run))
     shown = {}
     for name in names:
@@ -171,7 +171,7 @@ def constant(runs, kernel, comparison):
 
 
 def judge_missing(comparison, path, shown):
-    """Every observation has to have shown something on both kernels."""
+    """Every observation must have printed something on both kernels."""
     with open(path, encoding='utf-8') as file:
         wanted = file.read().split()
     for kernel, names in shown.items():
@@ -184,7 +184,7 @@ def judge_missing(comparison, path, shown):
 
 
 def print_comparison(result):
-    """Tell people: a line for each, more about what differs, and the counts."""
+    """Print a line for each result, details of differences, and the counts."""
     for test in result.tests:
         if test['status'] == 'fail':
             print(f'  DIFFERS {test["name"]}: {test["log"][0]}')

@@ -3,16 +3,16 @@
 #
 # regress.sh: is the patched kernel worse than base? The program observe prints what a
 # user can observe, on the base kernel and on the patched one, and every difference has
-# to stand in the file "differences" with the promise that wants it.
+# to be listed in the file "differences" with the promise that requires it.
 #
-# What base shows depends on the program and the kernel alone: it is kept, so that
-# another run with other patches needs no guest for it.
+# The observations on base depend only on the program and the kernel: they are kept, so
+# that another run with other patches needs no guest for them.
 
 . "$(dirname "$0")/common.sh"
 
 STEPS=7
 
-# The settings of one kernel's steps: patches are for the patched one.
+# Run steps for one kernel: only the patched one takes patches.
 on_base()
 {
 	env KERNEL=base EXTRA_PATCHES='' LEAVE_OUT='' "$@"
@@ -23,7 +23,7 @@ on_patched()
 	env KERNEL=patched "$@"
 }
 
-# The observations of TESTS, which may be a glob or several.
+# The observations that TESTS selects by one or more globs.
 choose()
 {
 	local status=0
@@ -36,7 +36,7 @@ choose()
 		usage_error "TESTS='$TESTS' matches no observation: '$OBSERVE -l' shows their names"
 }
 
-# What the guest is to run.
+# The script for the guest.
 run_script()
 {
 	local words=()
@@ -59,7 +59,7 @@ make_initrd()
 	on_patched "$TOP/scripts/rootfs.sh" "$RESULTS/initrd" "$RESULTS/run.sh" "$RESULTS/root"
 }
 
-# The name of what base showed: of all that it depends on.
+# The key of the kept observations on base: a hash of all that they depend on.
 base_key()
 {
 	{
@@ -69,7 +69,7 @@ base_key()
 	} | sha256sum | cut -c 1-24
 }
 
-# Show what a guest says while it comes, with V=1.
+# Run a guest; with V=1, show its output as it arrives.
 run_guest()
 {
 	local kernel=$1 dir=$RESULTS/guest-$1 begin=$SECONDS status=0 pair
@@ -87,7 +87,7 @@ run_guest()
 	[ "$status" -le "$guest_status" ] || guest_status=$status
 }
 
-# What base showed the last time, if it is still true, or a guest.
+# Use the kept observations on base if they are still valid, else run a guest.
 run_base()
 {
 	local kept
@@ -100,7 +100,7 @@ run_base()
 	fi
 	note "[5/$STEPS] base: $(wc -l <"$RESULTS/wanted") observations in the guest ..."
 	run_guest base
-	# Not what a busy machine or a broken program made of it
+	# Do not keep the results of a failed guest or a broken program
 	if [ "$guest_status" != 0 ] || grep -q '\.broken: ' "$RESULTS/base.txt"; then
 		return
 	fi
@@ -118,7 +118,7 @@ judge()
 		settings+=(--setting "$name=${!name}")
 	done
 	settings+=(--setting "SOURCE=$(source_name)")
-	# UML lacks what some observations need.
+	# UML lacks features that some observations need.
 	[ "$ARCH" = x86_64 ] || skip=(--may-skip)
 	"$TOP/scripts/regress.py" "$RESULTS" --differences "$TOP/$SELFTEST/differences" \
 		--promises "$TOP/$SELFTEST/promises" --splats "$TOP/scripts/splats" \

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # rootfs.sh OUT RUN [DIR]...: write the initramfs OUT: busybox, init.c as PID 1,
-# RUN as /run.sh, and what is in each DIR below /.
+# RUN as /run.sh, and the contents of each DIR below /.
 
 . "$(dirname "$0")/common.sh"
 

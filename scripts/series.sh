@@ -2,16 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # series.sh: make $WORK/patched/src from $WORK/base/src, the overlays and the
-# patches: the series without LEAVE_OUT, then EXTRA_PATCHES. Everything is tried
-# on a copy of the files concerned first, so a patch that does not apply leaves
-# the tree as it was. Only files that come out different are replaced, so that
-# the next build is as short as it can be. For UML's base kernel make
-# $WORK/base-um/src in the same way, with the patches of scripts/um alone; BOTH=1 asks
-# for both.
+# patches: the series without LEAVE_OUT, then EXTRA_PATCHES. All patches are first
+# applied to a copy of the files concerned, so a patch that does not apply leaves
+# the tree unchanged. Only files that differ are replaced, to keep the next build
+# as short as possible. For UML's base kernel make $WORK/base-um/src in the same
+# way, with the patches of scripts/um alone; BOTH=1 makes both.
 
 . "$(dirname "$0")/common.sh"
 
-# is_called PATCH NAME: with or without folder, number and ".patch".
+# is_called PATCH NAME: does NAME, with or without folder, number and ".patch", match?
 is_called()
 {
 	local path=${1%.patch} file name=${2%.patch}
@@ -62,7 +61,7 @@ check_extra_patches()
 	done
 }
 
-# The patches to apply: a line each, NAME and PATH.
+# The patches to apply, one per line: NAME and PATH.
 wanted_patches()
 {
 	local patch
@@ -102,8 +101,8 @@ stage_files()
 	done
 }
 
-# Say which file and hunk of a patch moved, or did not apply, from patch(1)'s
-# own words.
+# Report which file and hunk of a patch moved, or did not apply, from the output of
+# patch(1).
 report_patch()
 {
 	local name=$1 log=$2
@@ -123,7 +122,8 @@ report_patch()
 	}' "$log"
 }
 
-# What UML needs to run on this processor, where it applies: other kernels may have it.
+# What UML needs to run on this processor. Skipped if it does not apply: other kernels
+# may already have it.
 um_patches()
 {
 	local patch
@@ -164,8 +164,8 @@ apply_patches()
 		die "$EX_MACHINERY" "$failed does not apply to $(source_name); nothing was changed. Rebase it in the tree that 'make tree' makes, or choose another source"
 }
 
-# Replace a file of the tree, never through a hard link into the base tree, and
-# with a new time stamp, as make must see the change.
+# Replace a file of the tree, without writing through a hard link into the base tree,
+# and with a new timestamp, so that make sees the change.
 replace()
 {
 	mkdir -p "$(dirname "$2")"
@@ -180,8 +180,8 @@ install_stage()
 	if [ ! -e "$WORK/$TREE/complete" ] || [ "$WORK/base/src.complete" -nt "$WORK/$TREE/complete" ]; then
 		mkdir -p "$WORK/$TREE"
 		if [ -e "$tree" ]; then
-			# Not what patches have changed: with a new time each, nearly all would
-			# be compiled again. Those are compared below.
+			# Exclude files that patches have changed: with new timestamps, nearly
+			# everything would be rebuilt. They are compared below.
 			touch "$old"
 			rsync -a --delete --exclude-from=<(sed 's#^#/#' "$old") \
 				--link-dest="$WORK/base/src" "$WORK/base/src/" "$tree/"
@@ -193,8 +193,8 @@ install_stage()
 		: >"$WORK/$TREE/complete"
 	fi
 	(cd "$STAGE" && find . -type f -printf '%P\n') | sort >"$STAGE.files"
-	# First note what is about to differ: an interrupted run must be able to
-	# put it back.
+	# First record what is about to differ, so that it can be restored after an
+	# interrupted run.
 	touch "$old"
 	sort -u "$old" "$STAGE.files" >"$old.new"
 	mv "$old.new" "$old"

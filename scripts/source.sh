@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# source.sh: put the pristine kernel source at $WORK/base/src. It comes from
-# Debian's linux-source-6.12, or from the user's tree KSRC, which is only read.
+# source.sh: make the pristine kernel source at $WORK/base/src, from Debian's
+# linux-source-6.12, or from the user's tree KSRC, which is only read.
 
 . "$(dirname "$0")/common.sh"
 
@@ -18,8 +18,8 @@ unpack_debian()
 	: >"$WORK/base/src.complete"
 }
 
-# What git tracks or would track, as it is in the working tree: no build
-# products, and the user's uncommitted changes included.
+# The files that git tracks or would track, from the working tree: without build
+# products, with the user's uncommitted changes.
 list_git_tree()
 {
 	GIT_OPTIONAL_LOCKS=0 git -C "$KSRC" ls-files -z --cached --others --exclude-standard |
@@ -29,9 +29,9 @@ list_git_tree()
 		done
 }
 
-# Both copy by content and give a new time stamp to what changed, as make goes by
-# time stamps and the user's may be older than our last build. They print what
-# they changed.
+# Both compare contents and give changed files a new timestamp, as make compares
+# timestamps, and the user's may be older than our last build. They print what they
+# changed.
 copy_git_tree()
 {
 	local list=$WORK/ksrc.list

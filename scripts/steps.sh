@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# The verbs of check.sh: steps one after the other and beside each other, what they
-# count, and how long they take. Source it first, in place of common.sh.
+# The functions of check.sh: sequential and concurrent steps, their test counts, and how
+# long they take. Source it first, in place of common.sh.
 
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-STEPS=1			# how many there are; the caller sets it
+STEPS=1			# number of steps; the caller sets it
 titles=()
 mkdir -p "$O/logs"
 passed=0
 failed=0
 skipped=0
-failures=		# what end() repeats: who reads the last lines of a log knows why
+failures=		# repeated by end(), so that the end of a log tells the reason
 
 # count PASSED FAILED SKIPPED
 count()
@@ -22,7 +22,7 @@ count()
 	skipped=$((skipped + $3))
 }
 
-# count_results RESULTS: add what a run counted.
+# count_results RESULTS: add the counts of a run.
 count_results()
 {
 	read -r p f s < <(python3 -c '
@@ -34,8 +34,8 @@ print(r["passed"] + expected, r["failed"] - expected, r["skipped"])
 	count "$p" "$f" "$s"
 }
 
-# timed N COMMAND...: run a command, and write down how long it took, for begin_*. What
-# ends it ends the command as well, and is waited for.
+# timed N COMMAND...: run a command, and record how long it took, for begin_*. A signal
+# that ends this shell ends the command as well, and the command is waited for.
 timed()
 {
 	local n=$1 begin=$SECONDS status=0 stopped=
@@ -53,14 +53,14 @@ took()
 	printf '%d\n' "$2" >"$O/logs/step-$1.took"
 }
 
-# entitle N TITLE: a step begins, which has taken no time yet.
+# entitle N TITLE: a step begins: set its title, and drop its recorded time.
 entitle()
 {
 	titles[$1]=$2
 	rm -f "$O/logs/step-$1.took"
 }
 
-# "SECONDS N TITLE" of each step that has ended, in their order.
+# "SECONDS N TITLE" of each step that has ended, in the order of the steps.
 list_times()
 {
 	local n
@@ -71,7 +71,7 @@ list_times()
 	done
 }
 
-# How long the steps took, and the slowest three. Some run beside others.
+# How long the steps took, and the slowest three. Some run concurrently.
 report_times()
 {
 	local seconds n title slowest=''
@@ -97,13 +97,13 @@ end()
 	exit "$status"
 }
 
-# fail N [TEXT]: a step has failed, and that is why.
+# fail N [TEXT]: record that a step failed, and why.
 fail()
 {
 	failures=$(note "[$1/$STEPS] FAILED: ${titles[$1]}${2:+$'\n'$2}" 2>&1)
 }
 
-# list_problems RESULTS: what a run found wrong, with the last words of its tests.
+# list_problems RESULTS: the problems of a run, with the last lines of its failed tests.
 list_problems()
 {
 	python3 -c '
@@ -148,7 +148,7 @@ begin_run()
 	start timed "$n" env RESULTS_FILE="$O/logs/step-$n.results" "$@" "$TOP/scripts/$script"
 }
 
-# end_run N PID [LOG]: wait for it, and show the log but for the tests that pass.
+# end_run N PID [LOG]: wait for it, and show the log without the tests that pass.
 end_run()
 {
 	local n=$1 pid=$2 log=${3:-} status=0 results
@@ -173,9 +173,9 @@ run()
 	end_run "$1" "$child"
 }
 
-# A run beside the steps between its beginning, with the words of begin_run, and its
-# end, with those of end_run: what it says is shown then. It has to share the
-# processors, so give it time.
+# A run concurrent with the steps between begin_beside and end_beside, which take the
+# arguments of begin_run and end_run. Its output is shown at its end. It has to share
+# the processors, hence the long TIMEOUT.
 begin_beside()
 {
 	begin_run "$@" TIMEOUT=1800 >"$O/logs/step-$1.log" 2>&1
@@ -188,7 +188,7 @@ end_beside()
 	end_run "$1" "$2" "$O/logs/step-$1.log"
 }
 
-# await_guests N PID: until what such a run needs is made, and its guests begin.
+# await_guests N PID: wait until such a run has built all it needs and starts its guests.
 await_guests()
 {
 	while kill -0 "$2" 2>/dev/null && ! grep -q 'tests in the guest' "$O/logs/step-$1.log"; do
@@ -196,7 +196,8 @@ await_guests()
 	done
 }
 
-# begin N TITLE COMMAND...: start a step beside the next ones, its output in a log.
+# begin N TITLE COMMAND...: start a step concurrently with the next ones, its output in
+# a log.
 begin()
 {
 	local n=$1 title=$2
@@ -224,7 +225,8 @@ end_check()
 	note "[$n/$STEPS] $title: done"
 }
 
-# begin_prove N TITLE FILE...: start TAP programs, beside the steps until end_prove.
+# begin_prove N TITLE FILE...: start TAP programs, concurrent with the steps until
+# end_prove.
 begin_prove()
 {
 	local n=$1 title=$2

@@ -4,18 +4,18 @@
 # tree.sh make	make a git tree of the series at $O/tree: a commit for the pristine
 #		kernel, one for each patch and one for each overlay
 # tree.sh refresh	turn the commits of that tree into patches, overlays and series
-# tree.sh check	fail when the two differ
+# tree.sh check	fail if the two differ
 # tree.sh mbox	write the series, or GROUP, as mailboxes for git am, with cover letters
 #
-# A patch is called what git format-patch calls it, in the folder of the maintainer who
-# would take it. A note in refs/notes/series says which patch or overlay a commit is; git
-# carries it along when the commit is amended or rebased. A commit without one is new.
+# A patch has the name that git format-patch gives it, in the folder of the maintainer
+# who would take it. A note in refs/notes/series tells which patch or overlay a commit is;
+# git keeps it when the commit is amended or rebased. A commit without one is new.
 
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/mbox.sh"
 
-# Where changes are to be expected. Tracking all of the kernel would take a
-# minute and twice the disk space; refresh refuses to overlook other files.
+# Where changes are expected. Tracking the whole kernel would take a minute and twice
+# the disk space; refresh reports changed files that are not tracked.
 TRACKED=(Documentation/{admin-guide/mm,filesystems,mm} MAINTAINERS block fs include init io_uring kernel lib mm tools/testing)
 
 tgit()
@@ -36,7 +36,7 @@ make_base()
 	tgit config notes.rewriteRef refs/notes/series
 	tgit config status.showUntrackedFiles no
 	tgit config core.excludesFile /dev/null
-	# As in the kernel's own .gitattributes, which a small tree lacks.
+	# As in the kernel's .gitattributes, which a small tree lacks.
 	echo '*.[ch] diff=cpp' >"$TREE/.git/info/attributes"
 	# One pack instead of thousands of loose objects: this halves the time.
 	tgit -c core.bigFileThreshold=1 -c core.compression=1 -c core.fsync=none add -f "$@"
@@ -44,8 +44,8 @@ make_base()
 	tgit tag base
 }
 
-# The comment right above an overlay in the series says what it is: its first line
-# is the subject.
+# The comment directly above an overlay in the series is its commit message: the first
+# line is the subject.
 overlay_message()
 {
 	awk -v entry="#+ $1" '
@@ -120,7 +120,7 @@ make_tree()
 	note "the series is at $TREE, a commit for each patch. Edit, commit, then 'make refresh'"
 }
 
-# A tree of nothing but the files that the series touches: for comparison.
+# Make a tree of only the files that the series touches, for comparison.
 make_small_tree()
 {
 	local file
@@ -138,7 +138,7 @@ make_small_tree()
 	commit_series
 }
 
-# The folder of a commit that has no file yet: that of the maintainer who would take it.
+# The folder for the patch of a new commit: that of the maintainer who would take it.
 new_folder()
 {
 	case $(tgit diff-tree --no-commit-id --name-only -r "$1" | grep -v '^Documentation/' | sed -E 's#^(fs/fuse|fs|mm|lib)/.*#\1#; s#^include/.*##' | sort -u | sed '/^$/d' | head -n 1) in
@@ -149,8 +149,8 @@ new_folder()
 	esac
 }
 
-# write_patch COMMIT NUMBER FOLDER: write the file that stands for a commit, and print its
-# path. No object ids, as those change with every point release, and no versions.
+# write_patch COMMIT NUMBER FOLDER: write the patch of a commit, and print its path. It has
+# no object ids, as those change with every point release, and no versions.
 write_patch()
 {
 	local file
@@ -175,8 +175,8 @@ check_clean()
 	[ -z "$dirty" ] || note "not tracked in $TREE, so not in any patch (git add -f those that should be):"$'\n'"$dirty"
 }
 
-# Write the commits of the tree as patches, overlays and series below $1, and in
-# $1/renames which patch is called otherwise now. Numbers are those of the mailbox.
+# Write the commits of the tree as patches, overlays and series below $1, and the patches
+# whose name has changed to $1/renames. The numbers are those of the mailbox.
 export_tree()
 {
 	local out=$1 commit name new overlays file number=0
@@ -232,7 +232,7 @@ only_overlay()
 	[ -n "$inside" ]
 }
 
-# rename_patches RENAMES: where the files of this repository name a patch, they follow it.
+# rename_patches RENAMES: update the files of this repository that name a renamed patch.
 rename_patches()
 {
 	local commit new old names=$O/renames
@@ -287,7 +287,7 @@ refresh()
 	rm -rf "$out"
 }
 
-# Keep the comments of the series: a new entry goes behind the one it follows.
+# Keep the comments of the series: insert a new entry after the one that it follows.
 write_series()
 {
 	local new=$O/series.new
@@ -319,8 +319,8 @@ write_series()
 	rm -f "$new"
 }
 
-# Line numbers and context move with every point release, so those of @@ lines
-# are left out of the comparison.
+# Line numbers and context change with every point release, so those of @@ lines are
+# ignored in the comparison.
 check()
 {
 	local out=$TREE.out file status=0
@@ -360,7 +360,7 @@ check)
 mbox)
 	"$TOP/scripts/source.sh"
 	check_group
-	# Made anew: what is not in the repository yet is not part of the series.
+	# Make a new tree: commits of $O/tree that were not refreshed are not part of it.
 	TREE=$O/tree.mbox
 	make_small_tree
 	write_mboxes

@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Judge a run in the guest by what it left behind.
+"""Judge a run in the guest by the files that it left.
 
 The kernel's own parser, kunit_parser.py, reads the KTAP of both KUnit and
-kselftest. What is added here is what it cannot know: which tests there had to
-be, which are expected to fail or to be skipped on this kernel, how the guest
-ended, and whether the kernel complained meanwhile.
+kselftest. This adds what the parser does not know: which tests must have run,
+which are expected to fail or to be skipped on this kernel, how the guest
+ended, and whether the kernel printed a splat.
 
-Writes results.json and junit.xml beside the log, prints the verdict, and exits
-with the status that README.md lists. The worst of several wins.
+Writes results.json and junit.xml to the folder of the log, prints the verdict,
+and exits with a status listed in README.md, the worst one if there are several.
 """
 
 import argparse
@@ -24,12 +24,12 @@ import durations
 
 PASS, FAIL, USAGE, MACHINERY, TIMEOUT, PANIC = 0, 1, 2, 69, 124, 255
 SLOWEST = 10                            # tests that are shown
-OUTERMOST = ('main', '<missing>')       # what the parser calls a whole log
+OUTERMOST = ('main', '<missing>')       # the parser's name for a whole log
 WORST_FIRST = (PANIC, TIMEOUT, MACHINERY, FAIL, USAGE, PASS)
 
 
 def die(status, message):
-    """End with a message of the form that all scripts use."""
+    """Exit with a message in the format of all scripts."""
     print(f'fuse_wb: {message}', file=sys.stderr)
     sys.exit(status)
 
@@ -50,7 +50,7 @@ def load_parser(kernel):
 
 
 def read_splat_patterns(path):
-    """The regular expressions of the pattern file; having none is an error."""
+    """The regular expressions of the pattern file; an empty file is an error."""
     try:
         with open(path, encoding='utf-8') as file:
             lines = [line.rstrip('\n') for line in file]
@@ -73,7 +73,7 @@ def find_splats(path, patterns):
 
 
 def read_expected(path, conditions):
-    """Patterns of tests that must or may fail, or may be skipped, when a condition holds.
+    """Patterns of tests that must or may fail, or may be skipped, if a condition holds.
 
     A line is: CONDITION fail|may-fail|skip PATTERN, then a reason.
     """
@@ -104,10 +104,10 @@ def split_documents(lines):
 
 
 def kselftest_lines(path):
-    """The log of the kselftest runner, with each level of "# " taken away.
+    """The log of the kselftest runner, with each level of "# " removed.
 
-    The runner marks the output of a test with "# ", not by indentation as KTAP
-    would have it. A program may end in the middle of a line; then the runner's
+    The runner marks the output of a test with "# ", and not by indentation as
+    KTAP does. A program may end in the middle of a line; then the runner's
     own result line follows without a line break.
     """
     with open(path, encoding='utf-8', errors='replace') as file:
@@ -115,12 +115,12 @@ def kselftest_lines(path):
 
 
 def unprefix(lines):
-    """Turn the runner's "# " into what kunit_parser takes for a subtest."""
+    """Convert the runner's "# " to the indentation of a subtest for kunit_parser."""
     return [line[2:] if line.startswith('# ') else line for line in lines]
 
 
 def name_of(test):
-    """The name of a test; of one that never ended, from what it had said."""
+    """The name of a test; for a test that never ended, from its output."""
     name = test.name.replace('selftests: fuse_wb: ', '')
     for line in [] if name else test.log:
         found = re.search(r'selftests: fuse_wb: (\S+)|RUN\s+(\S+) \.\.\.', line)
@@ -129,15 +129,15 @@ def name_of(test):
 
 
 def group_name(test):
-    """What to call a test with subtests: the outermost is the log itself."""
+    """The name of a test with subtests: the outermost is the log itself."""
     return 'the log' if test.name in OUTERMOST else name_of(test)
 
 
 def leaves(test, prefix=''):
     """The tests without subtests, as (name, status, log) tuples.
 
-    The parser stands in for tests that are missing at the end of a log; only
-    the first of them, the one that was running, has said anything.
+    The parser adds entries for tests that are missing at the end of a log; only
+    the first of them, the one that was running, has any output.
     """
     name = name_of(test)
     if not name or (name in OUTERMOST and not test.subtests):
@@ -152,15 +152,15 @@ def leaves(test, prefix=''):
 
 
 class Verdict:
-    """Everything that was found out about a run, and its exit status."""
+    """The findings about a run, and its exit status."""
 
     def __init__(self):
         self.tests = []         # dicts: name, status, log, seconds
-        self.programs = {}      # seconds of all that it did
+        self.programs = {}      # seconds of the whole program
         self.problems = []      # (exit status, message)
 
     def problem(self, status, message):
-        """Note something that makes the run fail with a status."""
+        """Record a problem that makes the run fail with a status."""
         self.problems.append((status, message))
 
     def status(self):
@@ -173,9 +173,9 @@ class Verdict:
         return sum(test['status'] in statuses for test in self.tests)
 
     def add_documents(self, parser, documents):
-        """Parse KTAP documents and take in their tests.
+        """Parse KTAP documents and add their tests.
 
-        What is in several of them was repeated: number its runs.
+        A test that is in several of them was repeated: number its runs.
         """
         runs = collections.Counter()
         for document in documents:
@@ -201,14 +201,14 @@ class Verdict:
             self.problem(USAGE, 'no test was run')
 
     def broken_group(self, group):
-        """A program that failed although all its tests that were seen passed."""
+        """Add a program that failed although all its tests in the log passed."""
         bad = [t for t in group.subtests if not t.ok_status()]
         if not bad or group.counts.errors:
             self.problem(FAIL, f'{group_name(group)}: ended early, or '
                          'what it printed is not a complete test report')
 
     def judge_tests(self, expected):
-        """Hold the results against what is expected of this kernel."""
+        """Compare the results with those expected of this kernel."""
         for test in self.tests:
             name = test['name'].split(' #')[0]
             must_fail = matches(name, expected['fail'])
@@ -225,7 +225,7 @@ class Verdict:
             self.problem(USAGE, 'every test was skipped')
 
     def add_durations(self, path):
-        """Take in how long tests and programs took. What hung or died has no end."""
+        """Add how long tests and programs took; those that hung or died have no duration."""
         found = durations.read(path)
         self.programs = {name: round(sum(times), 3)
                          for name, times in found.items() if ':' not in name}
@@ -235,7 +235,7 @@ class Verdict:
                 test['seconds'] = times.pop(0)
 
     def sort_tests(self, wanted):
-        """Put the tests of guests that ran side by side into the order of their list."""
+        """Sort the tests of concurrent guests into the order of their list."""
         place = {name: number for number, name in enumerate(wanted)}
 
         def key(test):
@@ -244,7 +244,7 @@ class Verdict:
         self.tests.sort(key=key)
 
     def judge_missing(self, wanted):
-        """Every test that the programs list must have a result."""
+        """Check that every test that the programs list has a result."""
         seen = {test['name'].split(' #')[0] for test in self.tests}
         missing = [name for name in wanted if name not in seen]
         if missing:
@@ -253,7 +253,7 @@ class Verdict:
 
 
 def groups(test):
-    """All tests with subtests, the whole log included."""
+    """All tests with subtests, including the whole log."""
     if test.subtests:
         yield test
     for subtest in test.subtests:
@@ -286,7 +286,7 @@ def write_results(verdict, args, splats):
 
 
 def write_junit(verdict, args):
-    """Let tap2junit make junit.xml out of flat TAP."""
+    """Let tap2junit generate junit.xml from flat TAP."""
     flat = os.path.join(args.results, 'flat.tap')
     with open(flat, 'w', encoding='utf-8') as file:
         print(f'1..{len(verdict.tests) + 1}', file=file)
@@ -311,7 +311,7 @@ def write_junit(verdict, args):
 
 
 def print_counts(verdict):
-    """The end of what people are told: the problems and the counts."""
+    """Print the end of the verdict: the problems and the counts."""
     if verdict.problems:
         print()
     for _, message in verdict.problems:
@@ -321,7 +321,7 @@ def print_counts(verdict):
 
 
 def print_slowest(verdict):
-    """Where the time of many tests went."""
+    """Print the slowest of many tests."""
     timed = [test for test in verdict.tests if 'seconds' in test]
     if len(timed) <= SLOWEST:
         return
@@ -335,7 +335,7 @@ def print_slowest(verdict):
 
 
 def print_verdict(verdict, args, splats):
-    """Tell people: failures with their logs, problems, and the counts."""
+    """Print the verdict: failures with their logs, problems, and the counts."""
     for test in verdict.tests:
         if test['status'] != 'fail':
             continue

@@ -2,28 +2,28 @@
 # SPDX-License-Identifier: GPL-2.0
 """Compare the places where a kernel may wait for a FUSE server with their list.
 
-waits.py TREE LIST              compare, and check the tables beside LIST
+waits.py TREE LIST              compare, and check the tables in the folder of LIST
 waits.py --write TREE LIST      write LIST
 
-TREE is a kernel source tree. LIST has one place a line, sorted: the file, the
-function and what it calls, separated by tabs. A place is a call, in one of
+TREE is a kernel source tree. LIST has one place per line, sorted: the file, the
+function and its callee, separated by tabs. A place is a call, in one of
 FILES, of a function of WAITS: it waits for writeback, a folio lock, I_SYNC, s_umount,
 fc->killsb or a request. Prints each place that LIST lacks, each place of LIST that
 TREE lacks, and each function that is named in the first column of a table of the
-*.rst files beside LIST but is not in TREE.
+*.rst files in the folder of LIST but is not in TREE.
 
-Exit status: 0 if there is no such thing, 1 if there is, 2 for wrong usage.
+Exit status: 0 if there is nothing to print, 1 if there is, 2 for wrong usage.
 
 Left out, to keep LIST short enough for review:
 
-- mmap_lock and invalidate_lock: hundreds of calls, almost none of which can meet
-  a task that waits for a server. The tables name those that can.
-- the lock of an inode, requests and wait_event(), except in fs/fuse and, for the
-  lock of an inode, directories that are mounted on: elsewhere the caller of a
-  system call takes that lock, and waits for another caller on the same file.
-- files whose folios are never those of a FUSE file, see LEFT_OUT. index.rst says
-  why for each.
-- drivers and file systems other than FUSE and overlayfs. Those that matter, as
+- mmap_lock and invalidate_lock: hundreds of calls, almost none of which can contend
+  with a task that waits for a server. The tables name those that can.
+- the inode lock, requests and wait_event(), except in fs/fuse and, for the inode
+  lock, directories that are mounted on: elsewhere the caller of a system call takes
+  that lock, and waits for another caller on the same file.
+- files whose folios are never those of a FUSE file, see LEFT_OUT. index.rst gives
+  the reason for each.
+- drivers and file systems other than FUSE and overlayfs. Those that matter, such as
   quota or workers that dirty user pages, are in the tables.
 - headers: an inline function that waits is a name in WAITS instead.
 """
@@ -64,7 +64,7 @@ WAITS = (
         filemap_lock_folio filemap_grab_folio find_lock_page find_or_create_page
         grab_cache_page\w* pagecache_get_page __filemap_get_folio read_cache_(folio|page)\w*
         read_mapping_(folio|page) mapping_read_folio_gfp migrate_pages'''),
-    # I_SYNC, and an inode that goes
+    # I_SYNC, and an inode that is freed
     ('*', r'''_*inode_wait_for_writeback inode_sleep_on_writeback write_inode_now\w*
         sync_inode_metadata\w* writeback_single_inode __wait_on_freeing_inode'''),
     # s_umount, and the flushers
@@ -91,14 +91,14 @@ def usage(message):
 
 
 def read_code(path):
-    """A source file without its comments and the texts of its strings."""
+    """A source file without comments and without the text of strings."""
     with open(path, encoding='utf-8', errors='replace') as file:
         text = re.sub(r'/\*.*?\*/', '', file.read(), flags=re.DOTALL)
     return re.sub(r'"(?:\\.|[^"\\\n])*"', '""', re.sub(r'//[^\n]*', '', text))
 
 
 def functions_of(text):
-    """The functions that are defined in a source file: (name, body)."""
+    """The functions defined in a source file: (name, body)."""
     for head, body in FUNCTION.findall(text):
         name = NAME.search(head)
         if name:
@@ -146,7 +146,7 @@ def functions_in_tables(path):
 
 
 def check_tables(tree, folder):
-    """What the tables name and the tree lacks, as lines to print."""
+    """The functions that the tables name and the tree lacks, as lines to print."""
     named = {path: functions_in_tables(path) for path in sorted(glob.glob(f'{folder}/*.rst'))}
     missing = set().union(*named.values())
     for part in ('mm', 'fs', 'block', 'io_uring', 'kernel', 'include/linux', 'lib'):
@@ -162,7 +162,7 @@ def check_tables(tree, folder):
 
 
 def main(args):
-    """Do what the docstring says."""
+    """Compare, or write LIST."""
     write = args[:1] == ['--write']
     if len(args) != 2 + write:
         usage('want: waits.py [--write] TREE LIST')

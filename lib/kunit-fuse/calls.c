@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Calls that may block run in threads, so that the test can see that they do
- * and can bring about what they wait for.
+ * Calls that may block run in threads, so that the test can check that they
+ * block, and then provide what they wait for.
  */
 
 #include <linux/fadvise.h>
@@ -26,7 +26,7 @@ static int fuse_wb_call_thread(void *data)
 	call->ret = call->fn(call);
 	complete_all(&call->finished);
 	wake_up_all(&call->wb->server->changed);
-	/* Whoever started this reaps it, signals or not. */
+	/* Exit only in kthread_stop(): reap_call() still uses the task. */
 	while (!kthread_should_stop()) {
 		set_current_state(TASK_IDLE);
 		if (!kthread_should_stop())
@@ -65,7 +65,7 @@ static struct fuse_wb_call *start_call(struct fuse_wb *wb,
  * fuse_wb_start - start a call
  * @wb: the fixture
  * @fn: what to run; it may block, and must not use assertions
- * @data: its argument, as a rule the file
+ * @data: its argument, usually the file
  * @pos: its argument, in bytes
  * @len: its argument, in bytes
  *
@@ -98,8 +98,8 @@ bool fuse_wb_done(const struct fuse_wb_call *call)
  * fuse_wb_join - wait for a call to return
  * @call: the call
  *
- * Past the deadline the test fails and ends, with the call's stack and the
- * server's log printed.
+ * At the deadline, print the call's stack and the server's log, and abort the
+ * test.
  *
  * Return: what the call returned.
  */
@@ -108,7 +108,7 @@ long fuse_wb_join(struct fuse_wb_call *call)
 	if (!wait_for_completion_timeout(&call->finished, FUSE_WB_DEADLINE)) {
 		fuse_wb_print(call->wb->server);
 		sched_show_task(call->task);
-		KUNIT_FAIL_AND_ABORT(call->wb->test, "%ps() does not return",
+		KUNIT_FAIL_AND_ABORT(call->wb->test, "%ps() did not return",
 				     call->fn);
 	}
 
@@ -123,8 +123,8 @@ long fuse_wb_join(struct fuse_wb_call *call)
  * @pos: as for fuse_wb_start()
  * @len: as for fuse_wb_start()
  *
- * On a broken kernel it may block. Then the test fails, as fuse_wb_join() says,
- * and does not hang.
+ * On a broken kernel it may block. Then the test fails as described at
+ * fuse_wb_join(), instead of hanging.
  *
  * Return: what the call returned.
  */
@@ -134,13 +134,13 @@ long fuse_wb_run(struct fuse_wb *wb, long (*fn)(struct fuse_wb_call *call),
 	return fuse_wb_join(fuse_wb_start(wb, fn, data, pos, len));
 }
 
-/* Wait for a call without ending the test, and take back its thread. */
+/* Wait for a call without ending the test, and stop its thread. */
 static bool reap_call(struct fuse_wb_call *call)
 {
 	if (!wait_for_completion_timeout(&call->finished, FUSE_WB_DEADLINE)) {
 		sched_show_task(call->task);
 		KUNIT_FAIL(call->wb->test,
-			   "%ps() does not return after an abort", call->fn);
+			   "%ps() did not return after an abort", call->fn);
 		return false;
 	}
 	kthread_stop(call->task);
@@ -150,7 +150,7 @@ static bool reap_call(struct fuse_wb_call *call)
 }
 
 /**
- * fuse_wb_reap - take back the threads of a test whose connection was aborted
+ * fuse_wb_reap - stop the threads of a test whose connection was aborted
  * @wb: the fixture
  * @last: a last call, which undoes the rest of the fixture
  *
@@ -169,9 +169,9 @@ bool fuse_wb_reap(struct fuse_wb *wb, long (*last)(struct fuse_wb_call *call))
 	return call && reap_call(call);
 }
 
-/* Calls for fuse_wb_start(), whose data is a file if nothing else is said. */
+/* Calls for fuse_wb_start(). Unless stated otherwise, the data is a file. */
 
-/* open(2) of the name that is the data, with flags @pos; return the file, or an error */
+/* open(2) of the name in the data, with flags @pos; return the file, or an error */
 long fuse_wb_do_open(struct fuse_wb_call *call)
 {
 	struct vfsmount *mnt = call->wb->server->mnt;
@@ -200,7 +200,7 @@ long fuse_wb_do_write(struct fuse_wb_call *call)
 	return ret;
 }
 
-/* read(2) of the byte at @pos, which is returned; -ENODATA at the end */
+/* read(2) of the byte at @pos, which is returned; -ENODATA at EOF */
 long fuse_wb_do_read_byte(struct fuse_wb_call *call)
 {
 	loff_t pos = call->pos;
@@ -213,13 +213,13 @@ long fuse_wb_do_read_byte(struct fuse_wb_call *call)
 	return ret ?: -ENODATA;
 }
 
-/* Readahead of page 0 of the file that is the data */
+/* Readahead of page 0 of the file */
 long fuse_wb_do_readahead(struct fuse_wb_call *call)
 {
 	return vfs_fadvise(call->data, 0, PAGE_SIZE, POSIX_FADV_WILLNEED);
 }
 
-/* read(2) of @len bytes at @pos into the mapping, which may be of no file */
+/* read(2) of @len bytes at @pos into the mapping, which may be anonymous */
 long fuse_wb_do_read_user(struct fuse_wb_call *call)
 {
 	void __user *buf = (void __user *)call->wb->addr;
@@ -249,7 +249,7 @@ long fuse_wb_do_store(struct fuse_wb_call *call)
 	return err;
 }
 
-/* Send @len bytes at @pos to the server, or all that is dirty; do not wait */
+/* Start writeback of @len bytes at @pos, or of all if @len is 0; do not wait */
 long fuse_wb_do_flush(struct fuse_wb_call *call)
 {
 	struct file *file = call->data;
@@ -272,7 +272,7 @@ long fuse_wb_do_truncate(struct fuse_wb_call *call)
 	return vfs_truncate(&file->f_path, call->len);
 }
 
-/* fallocate(2) that makes a hole of @len bytes at @pos */
+/* fallocate(2) that punches a hole of @len bytes at @pos */
 long fuse_wb_do_punch(struct fuse_wb_call *call)
 {
 	return vfs_fallocate(call->data,
@@ -292,7 +292,7 @@ long fuse_wb_do_set_nowrite(struct fuse_wb_call *call)
 	return err;
 }
 
-/* ->launder_folio() and removal of all folios, as O_DIRECT writes do it */
+/* ->launder_folio() and invalidation of all folios, as by O_DIRECT writes */
 long fuse_wb_do_launder(struct fuse_wb_call *call)
 {
 	struct file *file = call->data;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * CUSE opens and serves files through the code of FUSE, on inodes that are not
- * FUSE's. Nothing of writeback may come along: on a broken kernel the mapping of
- * a character device says that its writeback may block, or write(2) takes the inode
- * for one of FUSE's, and changes memory of somebody else.
+ * CUSE opens and serves files through FUSE code, on inodes that are not FUSE
+ * inodes. Writeback code must not touch those: on a broken kernel the mapping
+ * of a character device has AS_WRITEBACK_MAY_BLOCK, or write(2) treats the inode
+ * as a struct fuse_inode, and corrupts the memory around it.
  *
- * The nodes of both devices stand on the fixture's mount. The test is the CUSE
- * server, by way of memory that it maps as a process would.
+ * The nodes of both devices are on the fixture's mount. The test is the CUSE
+ * server; it maps its buffer as a process would.
  *
  * Promise: mapping-flag
  */
@@ -32,7 +32,7 @@ static void put_file(void *file)
 	__fput_sync(file);
 }
 
-/* Read the next request, and expect that it has this opcode. */
+/* Read the next request, and expect this opcode. */
 static u64 take_request(struct kunit *test, struct file *channel,
 			void __user *buffer, u32 opcode)
 {
@@ -73,7 +73,7 @@ static void answer(struct kunit *test, struct file *channel,
 	KUNIT_ASSERT_EQ(test, channel->f_op->write_iter(&kiocb, &iter), out.len);
 }
 
-/* Return: the device, open; and the channel of its server, with a buffer for that. */
+/* Return: the open device; also its server's channel, and a buffer for that. */
 static struct file *open_device(struct kunit *test, struct file **server,
 				void __user **room)
 {
@@ -120,7 +120,7 @@ static struct file *open_device(struct kunit *test, struct file **server,
 	answer(test, channel, buffer, unique, &open, sizeof(open));
 	device = (struct file *)fuse_wb_join(call);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, device);
-	/* Its close waits for an answer, or for the channel to go. */
+	/* Closing it waits for a reply, or for the channel to be closed. */
 	wb->files[0] = device;
 	*server = channel;
 	*room = buffer;
@@ -139,8 +139,8 @@ static void writeback_of_device_does_not_block(struct kunit *test)
 }
 
 /*
- * The inode of the node is one of FUSE's here, on a mount with writeback cache, so
- * that a broken kernel leaves a trace and does not crash.
+ * Here the node's inode is a FUSE inode, on a mount with writeback cache, so that
+ * a broken kernel changes fi->state, and does not crash.
  *
  * Promise: policy-05
  */

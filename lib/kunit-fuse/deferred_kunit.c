@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What has to follow a WRITE whose reply nobody may wait for is done by work: FLUSH
- * of a task that was killed, and dropping a page that the server has invalidated
- * and somebody has locked. On a broken kernel the page stays for good, with bytes
- * that the server no longer has, or the server takes the locks of a new task for
- * those of the killed one, as an owner of locks is an address, and may be used again.
+ * What has to follow a WRITE, but must not block, is deferred to a workqueue: the
+ * FLUSH of a task that was killed, and dropping a page that the server has
+ * invalidated while it was locked. On a broken kernel the page stays in the cache,
+ * with bytes that the server no longer has, or the server drops the locks of a new
+ * task with those of the killed one: a lock owner is an address, and may be reused.
  */
 
 #include <linux/filelock.h>
@@ -14,7 +14,7 @@
 
 #include "fixture.h"
 
-/* FUSE_NOTIFY_INVAL_INODE for all of the file that is the data */
+/* FUSE_NOTIFY_INVAL_INODE for the whole file */
 static long do_inval(struct fuse_wb_call *call)
 {
 	struct inode *inode = file_inode(call->data);
@@ -28,7 +28,7 @@ static long do_inval(struct fuse_wb_call *call)
 	return err;
 }
 
-/* Page 0, which is under writeback, after its invalidation; and its WRITE, taken. */
+/* Invalidate page 0 under writeback; return the folio, and its WRITE, taken. */
 static struct folio *invalidate_held(struct fuse_wb *wb, struct file **file,
 				     struct fuse_req **req)
 {
@@ -88,7 +88,7 @@ static void invalidated_folio_that_is_locked_goes_later(struct kunit *test)
 	expect_dropped(wb, file, folio);
 }
 
-/* close(2) of the file that is the data, by owner @pos, after SIGKILL */
+/* close(2) of the file by lock owner @pos, after SIGKILL */
 static long do_killed_flush(struct fuse_wb_call *call)
 {
 	struct file *file = call->data;
@@ -101,7 +101,7 @@ static long do_killed_flush(struct fuse_wb_call *call)
 	return err;
 }
 
-/* fcntl(2), F_SETLK, of the file that is the data, by owner @pos */
+/* fcntl(2), F_SETLK, of the file by lock owner @pos */
 static long do_setlk(struct fuse_wb_call *call)
 {
 	struct file *file = call->data;
@@ -147,7 +147,7 @@ static void lock_waits_for_flush_of_its_owner_alone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fuse_wb_count(server, FUSE_WB_ARRIVED,
 					    FUSE_SETLK), 1);
 
-	/* Not with the reply to WRITE, either. */
+	/* The reply to WRITE alone must not unblock the lock. */
 	fuse_wb_answer(server, req, 0);
 	req = fuse_wb_take(server, FUSE_FLUSH);
 	in = req->args->in_args[0].value;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A direct read that is longer than a request is sent as many requests at once,
- * where the server asked for it, and ends where the first byte is missing. On a
- * broken kernel they go one by one, or the caller is told of bytes behind a gap.
+ * The requests of a long direct read are in flight in parallel if the server
+ * supports that, and the read ends before the first missing byte. On a broken
+ * kernel they are sent one by one, or the result counts bytes beyond a gap.
  *
- * A reply changes i_size at any time, whatever lock of the inode is held. Whether a
- * write extends the file is decided once, where the lock is chosen: a parallel writer
- * never truncates, though the file may be shorter by the time that it fails.
+ * A reply may change i_size at any time, whatever inode lock is held. Whether a
+ * write extends the file is decided once, when the lock mode is chosen: a parallel
+ * writer never truncates, though the file may have shrunk by the time it fails.
  *
  * Promise: direct-at-once
  */
@@ -65,7 +65,7 @@ static bool is_asleep(const struct fuse_wb_call *call)
 	return READ_ONCE(call->task->__state) & TASK_NORMAL;
 }
 
-/* As each is answered another one may come, but never more than these. */
+/* Each reply may let another request in, but never more than at_once in flight. */
 static void requests_of_a_read_are_under_way_together(struct kunit *test)
 {
 	const struct at_once_case *at_once = test->param_value;
@@ -85,7 +85,7 @@ static void requests_of_a_read_are_under_way_together(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), STEPS * STEP);
 }
 
-/* Take all requests of a read, and answer them, the last one first. */
+/* Take all requests of a read, and reply to them, the last one first. */
 static long answer_all(struct fuse_wb_call *call, unsigned int step, u32 size,
 		       int error)
 {
@@ -128,8 +128,8 @@ static void error_of_the_first_request_is_returned(struct kunit *test)
 }
 
 /*
- * Start a write of plain O_DIRECT inside the file, beside others, and have the server
- * say that the file is empty while the WRITE is held.
+ * Start a plain O_DIRECT write inside the file, under the shared lock, and have the
+ * server report that the file is empty while the WRITE is held.
  */
 static struct fuse_wb_call *shrink_under_write(struct kunit *test)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A WRITE of the page cache ends in one of many ways, and in each of them
- * writeback of its folios ends once, and whoever asks with fsync(2) or close(2)
- * hears once of what was lost. On a broken kernel a folio stays under writeback
- * for ever, its writeback ends twice, or data is lost and nobody is told.
+ * A WRITE of the page cache ends in one of many ways. In each of them writeback
+ * of its folios ends once, and fsync(2) or close(2) reports once what was lost.
+ * On a broken kernel a folio stays under writeback forever, its writeback ends
+ * twice, or data is lost without an error.
  *
  * Promise: endings
  */
@@ -166,7 +166,7 @@ static void abort_ends_request_that_nobody_has_read(struct kunit *test)
 	expect_ended(wb, file, folio, -ECONNABORTED);
 }
 
-/* The data is being copied out of the folio: writeback may not end before. */
+/* Data is being copied out of the folio: writeback must not end before. */
 static void aborted_request_that_is_half_read_ends_with_the_read(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -180,14 +180,14 @@ static void aborted_request_that_is_half_read_ends_with_the_read(struct kunit *t
 	fuse_wb_abort(wb->server);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
 	fuse_wb_expect_counters(wb, 0, 1);
-	/* If it has ended, the request has gone, too. */
+	/* If writeback has ended, the request has been freed: do not touch it. */
 	KUNIT_ASSERT_TRUE(test, folio_test_writeback(folio));
 
 	fuse_wb_read_rest(wb->server, req);
 	expect_ended(wb, file, folio, -ECONNABORTED);
 }
 
-/* One request in flight is all that the server wants; the other one waits. */
+/* The server allows one background request in flight; the other one is queued. */
 static void abort_ends_request_behind_max_background(struct kunit *test)
 {
 	static const struct fuse_wb_options options = {

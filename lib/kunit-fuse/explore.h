@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Orders of calls and replies, chosen by numbers: a few callers, a server that
- * holds everything, and an oracle that judges what the calls return.
+ * Orders of calls and replies, chosen by random numbers: a few callers, a server
+ * that holds all requests, and an oracle that checks what the calls return.
  *
- * The file consists of cells. Every write fills its cells with a value of its own,
- * so a byte tells which call it is from. Time is counted in steps: a call begins in
- * one step and is seen to have returned in another, and what lies between is its
- * window. When a step is over nothing runs: what has not returned is blocked.
+ * The file consists of cells. Every write fills its cells with a unique value, so
+ * that a byte tells which call wrote it. Time is counted in steps: a call begins in
+ * one step and is seen to have returned in another, and the steps between are its
+ * window. At the end of a step nothing runs: a call that has not returned is blocked.
  */
 
 #ifndef _FUSE_WB_EXPLORE_H
@@ -23,10 +23,10 @@
 #define EX_CHANGES	(4 * EX_STEPS)
 #define EX_REQUESTS	64
 
-/* The end of a window that is open. */
+/* The end of a window that is still open. */
 #define EX_OPEN		U32_MAX
 
-/* Values: of a new file, of cells beyond EOF, and of what must never be seen. */
+/* Values: of a new file, of cells beyond EOF, and one that must never be seen. */
 #define EX_FIRST	1
 #define EX_EOF		256
 #define EX_NEVER	257
@@ -61,7 +61,7 @@ struct ex_mode {
 	int flags[EX_CALLERS];
 };
 
-/* What happens in a step; the numbers are taken modulo what there is to choose from. */
+/* What happens in a step; its numbers are taken modulo the number of choices. */
 enum ex_what {
 	EX_CALL,
 	EX_CARRY,
@@ -84,17 +84,17 @@ struct ex_step {
  *
  * @op: which
  * @from: first cell
- * @to: the cell behind the last one; of a truncation, @from is the new size
+ * @to: the cell after the last one; of a truncation, @from is the new size
  * @value: what a write fills its cells with
  * @start: step in which it began
- * @end: step in which it had returned
+ * @end: step at whose end it had returned
  * @ret: what it returned
- * @killed: SIGKILL was sent meanwhile
- * @alone: nothing else that changes the size has run meanwhile
- * @sure: of EX_REMOTE: nothing else was changing the file meanwhile
- * @lo: the least size that the file may have had meanwhile, in cells
+ * @killed: SIGKILL was sent while it ran
+ * @alone: no other call that changes the size ran concurrently
+ * @sure: for EX_REMOTE and EX_AIO_READ: nothing else changed the file concurrently
+ * @lo: the smallest size that the file may have had in its window, in cells
  * @hi: the largest
- * @failed: offset of the first WRITE of it that was answered with an error
+ * @failed: offset of its first WRITE if that got an error reply, or LLONG_MAX
  */
 struct ex_call {
 	enum ex_op op;
@@ -115,15 +115,15 @@ struct ex_call {
 /**
  * struct ex_caller - a task that makes calls
  *
- * @ex: what it belongs to
+ * @ex: the exploration it belongs to
  * @waitq: where it waits for its next call
  * @task: the thread
  * @busy: it has a call
  * @returned: its call has returned
- * @stop: no call will follow
+ * @stop: the thread has to exit
  * @call: its call
  * @file: its open file
- * @owed: step since which the file has an error to report, or 0
+ * @owed: step since which the file has an unreported error, or 0
  * @buf: its part of the mapping
  * @bytes: a copy of what it has read
  */
@@ -141,7 +141,7 @@ struct ex_caller {
 	u8 bytes[EX_CELLS * EX_CELL];
 };
 
-/* A value that a cell may have got in a window; @sure if it certainly has. */
+/* A value that a cell may have received in a window; @sure if it certainly has. */
 struct ex_change {
 	u16 value;
 	u8 by;
@@ -152,27 +152,27 @@ struct ex_change {
 
 struct ex_cell {
 	unsigned int nr;
-	bool lost;	/* the cache has what the server never got */
+	bool lost;	/* the cache has data that the server never received */
 	struct ex_change changes[EX_CHANGES];
 };
 
 /**
- * struct explore - all of it
+ * struct explore - state of the exploration
  *
  * @wb: the fixture
  * @mode: how the file is opened
  * @callers: the callers
  * @store: the bytes of the file, as the server has them
- * @carried: requests that were carried out and not answered
+ * @carried: requests that were carried out, with the reply outstanding
  * @nr_carried: their number
  * @now: the step
  * @values: values used so far
- * @lo: the least size that the file may have now, in cells
+ * @lo: the smallest size that the file may have now, in cells
  * @hi: the largest
- * @limbo: something failed that may still take effect
- * @errors: an error was answered
- * @wb_errors: one to a WRITE of the page cache
- * @closing: steps in which calls of close(2) began whose FLUSH is still to come
+ * @limbo: a call failed that may still take effect
+ * @errors: the server has replied with an error
+ * @wb_errors: the server has failed a WRITE of the page cache
+ * @closing: steps in which close(2) calls began whose FLUSH has not arrived
  * @nr_closing: their number
  * @trace: print the steps
  * @cells: the history

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The callers of the explored orders: tasks that live as long as the mount, each
- * with a file and a buffer of its own, and make one call after another.
+ * The callers of the explored orders: tasks that live as long as the mount. Each
+ * has its own file and buffer, and makes one call after another.
  */
 
 #include <linux/fs.h>
@@ -55,7 +55,7 @@ static void aio_complete(struct kiocb *iocb, long ret)
 	complete(&aio->completion);
 }
 
-/* read(2) or write(2), or the same by io_submit(2) and io_getevents(2) */
+/* read(2) or write(2), or the same through io_submit(2) and io_getevents(2) */
 static long transfer(struct ex_caller *caller, int dir, bool async)
 {
 	struct ex_call *call = &caller->call;
@@ -131,7 +131,7 @@ static struct file *open_file(struct ex_caller *caller)
 	return (struct file *)fuse_wb_do_open(&call);
 }
 
-/* close(2), and open(2), which SIGKILL must not keep from it: it is no part of this */
+/* close(2) and a new open(2), which is not under test: SIGKILL must not fail it */
 static long do_close(struct ex_caller *caller)
 {
 	struct file *file = caller->file, *next;
@@ -148,7 +148,7 @@ static long do_close(struct ex_caller *caller)
 	return ret;
 }
 
-/* FUSE_NOTIFY_INVAL_INODE of what another client has changed */
+/* FUSE_NOTIFY_INVAL_INODE for a range that another client has changed */
 static long do_invalidate(struct ex_caller *caller)
 {
 	struct fuse_conn *fc = caller->ex->wb->server->fc;
@@ -230,7 +230,7 @@ static void stop_callers(void *data)
 
 /**
  * ex_start_callers - start the tasks of the callers
- * @ex: all of it, with its fixture
+ * @ex: the exploration, with its fixture
  */
 void ex_start_callers(struct explore *ex)
 {
@@ -252,7 +252,7 @@ void ex_start_callers(struct explore *ex)
 		fuse_wb_start(ex->wb, caller_thread, &ex->callers[i], 0, 0);
 }
 
-/* Write by another client: the server has it, and tells the kernel. */
+/* Write by another client: change the store; do_invalidate() notifies the kernel. */
 static void change_store(struct explore *ex, const struct ex_call *call)
 {
 	memset(ex->store + pos(call), call->value, len(call));
@@ -260,7 +260,7 @@ static void change_store(struct explore *ex, const struct ex_call *call)
 
 /**
  * ex_begin - have a caller make a call
- * @caller: which, that has none
+ * @caller: a caller that is not busy
  * @op: the call
  * @from: first cell, or the size that truncation leaves
  * @len: in cells, cut off at the largest size of the file
@@ -302,7 +302,7 @@ bool ex_begin(struct ex_caller *caller, enum ex_op op, u8 from, u8 len)
 
 /**
  * ex_open - open the file for each caller
- * @ex: all of it
+ * @ex: the exploration
  *
  * Return: 0, or the error of open(2).
  */
@@ -324,8 +324,8 @@ int ex_open(struct explore *ex)
 }
 
 /**
- * ex_close - close the files, of which nothing is left to send
- * @ex: all of it
+ * ex_close - close the files, which have nothing left to send
+ * @ex: the exploration
  */
 void ex_close(struct explore *ex)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The history of each cell of the file: values, and when they were put there.
+ * The history of each cell of the file: its values, and when they were written.
  */
 
 #include <linux/mm.h>
@@ -9,11 +9,11 @@
 
 /**
  * ex_add - a cell may get a value from now on
- * @ex: all of it
+ * @ex: the exploration
  * @cell: which
  * @value: which
- * @by: the caller, counted from 1, whose call is about to put it there, or 0
- * @sure: it certainly does
+ * @by: the caller, counted from 1, whose call is about to write it, or 0
+ * @sure: the cell certainly gets it
  * @end: when the window ends
  */
 void ex_add(struct explore *ex, unsigned int cell, u16 value, u8 by, bool sure,
@@ -33,8 +33,8 @@ void ex_add(struct explore *ex, unsigned int cell, u16 value, u8 by, bool sure,
 }
 
 /**
- * ex_oracle_reset - begin with a new file
- * @ex: all of it
+ * ex_oracle_reset - start with a new file
+ * @ex: the exploration
  * @size: of the file, in cells
  */
 void ex_oracle_reset(struct explore *ex, unsigned int size)
@@ -75,7 +75,7 @@ static bool is_superseded(const struct ex_cell *cell, const struct ex_change *by
 	return false;
 }
 
-/* May who began to look at @start have seen this? */
+/* Can a read that began in step @start return this value? */
 static bool is_possible(struct explore *ex, unsigned int cell, u16 value,
 			u32 start)
 {
@@ -91,12 +91,12 @@ static bool is_possible(struct explore *ex, unsigned int cell, u16 value,
 }
 
 /**
- * ex_expect_possible - expect that a cell can have what was seen
- * @ex: all of it
+ * ex_expect_possible - expect that a cell may have the value that was seen
+ * @ex: the exploration
  * @cell: which
  * @bytes: what was seen
- * @start: since when
- * @where: by whom
+ * @start: step in which the read began
+ * @where: what saw it, for the message
  */
 void ex_expect_possible(struct explore *ex, unsigned int cell, const u8 *bytes,
 			u32 start, const char *where)
@@ -111,8 +111,8 @@ void ex_expect_possible(struct explore *ex, unsigned int cell, const u8 *bytes,
 /**
  * ex_close_windows - a call has returned
  * @caller: whose
- * @value: what it certainly has put there, or a negative number
- * @to: before which cell; beyond, it may still happen
+ * @value: the value that it has certainly written, or a negative number
+ * @to: it has taken effect below this cell; from here on it still may
  */
 void ex_close_windows(struct ex_caller *caller, int value, unsigned int to)
 {
@@ -128,7 +128,7 @@ void ex_close_windows(struct ex_caller *caller, int value, unsigned int to)
 				continue;
 			change->by = 0;
 			change->sure = i < to && change->value == value;
-			/* Without success it is open until all is settled */
+			/* If the call failed, the window is open until ex_settled() */
 			if (i < to)
 				change->end = ex->now;
 		}
@@ -136,8 +136,8 @@ void ex_close_windows(struct ex_caller *caller, int value, unsigned int to)
 }
 
 /**
- * ex_settled - nothing is outstanding: what has failed can no longer take effect
- * @ex: all of it
+ * ex_settled - nothing is outstanding: failed calls can no longer take effect
+ * @ex: the exploration
  */
 void ex_settled(struct explore *ex)
 {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Orders that nobody has thought of: in each step one of a few callers makes its
- * next call, or one of the requests that they wait for is carried out, answered,
- * failed or cut short, or a caller is killed. A seed chooses. After each step the
- * oracle judges what has returned, and at the end the file has to be at the server
- * and nothing else left. On a broken kernel a call returns bytes that were never
- * there or no longer are, an error is hidden or invented, something is acknowledged
- * and lost, or a call waits for nothing.
+ * Random orders: in each step one of a few callers makes its next call, or one of
+ * the outstanding requests is carried out, replied to, failed or cut short, or a
+ * caller is killed. A seed chooses. After each step the oracle checks the calls that
+ * returned. At the end the server must have the whole file, with nothing in flight
+ * or counted. On a broken kernel a call returns bytes that the file never had or no
+ * longer has, an error is hidden or invented, acknowledged data is lost, or a call
+ * blocks with no request outstanding.
  *
- * A schedule that fails is made shorter as long as it still fails, and printed. Its
+ * A schedule that fails is shortened while it still fails, and then printed. Its
  * seed repeats it: fuse_wb_kunit.seed=SEED fuse_wb_kunit.schedules=1 on the kernel
  * command line.
  *
@@ -26,7 +26,7 @@
 
 #include "explore.h"
 
-/* Schedules of one case: a case has to end before the time that KUnit gives it. */
+/* Schedules in one case, few enough to finish within KUnit's timeout. */
 #define BATCH	4000U
 
 static unsigned int seed = 1;
@@ -76,7 +76,7 @@ static const struct ex_mode modes[] = {
 	},
 };
 
-/* The more often an operation is here, the more often it is called. */
+/* The more often an operation is listed, the more often it is called. */
 static const enum ex_op ops[] = {
 	EX_READ, EX_READ, EX_READ, EX_READ, EX_AIO_READ, EX_AIO_READ,
 	EX_WRITE, EX_WRITE, EX_WRITE, EX_WRITE, EX_AIO_WRITE, EX_AIO_WRITE,
@@ -94,7 +94,10 @@ struct schedule {
 	struct ex_step steps[EX_STEPS];
 };
 
-/* Of four seeds one has errors and kills, one kills, and two nothing that excuses. */
+/*
+ * Of four seeds, one has errors and kills, one has kills, and two have neither, so
+ * that no error of a call is excused.
+ */
 static enum ex_what choose_what(struct rnd_state *rnd, unsigned int seed)
 {
 	u32 number = prandom_u32_state(rnd) % 32;
@@ -134,8 +137,8 @@ static void generate(struct schedule *s, unsigned int seed)
 
 /*
  * Wait until everything else is blocked or idle: then the step is over. The sleep only
- * gives the processor away. It must not be over before it has done so, as one that is
- * as short as the clock allows may be.
+ * yields the processor. It must be long enough for others to run: a sleep as short as
+ * the clock allows may be over before this task has been scheduled out.
  */
 static void await_quiet(struct explore *ex)
 {
@@ -143,7 +146,7 @@ static void await_quiet(struct explore *ex)
 
 	while (nr_running() > 1) {
 		if (time_after(jiffies, end)) {
-			ex_fail(ex, "something runs for ever");
+			ex_fail(ex, "tasks still run at the deadline");
 			return;
 		}
 		usleep_idle_range(100, 200);
@@ -179,7 +182,7 @@ static void end_step(struct explore *ex)
 		ex_settled(ex);
 	for (i = 0; i < EX_CALLERS; i++)
 		if (ex->callers[i].busy)
-			ex_fail(ex, "%s of caller %u waits, and no request does",
+			ex_fail(ex, "%s of caller %u is blocked with no request outstanding",
 				ex_op_names[ex->callers[i].call.op], i);
 }
 
@@ -220,7 +223,7 @@ static void do_step(struct explore *ex, const struct ex_step *step)
 	end_step(ex);
 }
 
-/* Reply to all there is, until nobody waits. False: somebody does, for nothing. */
+/* Reply to all requests until no call is blocked. False: one stays blocked. */
 static bool settle(struct explore *ex)
 {
 	unsigned int waited = 0;
@@ -248,7 +251,7 @@ static bool call_and_settle(struct explore *ex, unsigned int i, enum ex_op op)
 	return settle(ex);
 }
 
-/* Nothing is in flight, and all has been sent: the cache is what the server has. */
+/* All has been sent, nothing is in flight: the cache must match the server. */
 static void expect_same_bytes(struct explore *ex, const struct ex_caller *caller)
 {
 	unsigned int i;
@@ -256,17 +259,17 @@ static void expect_same_bytes(struct explore *ex, const struct ex_caller *caller
 	for (i = 0; i < max(caller->call.ret, 0L) / EX_CELL; i++)
 		if (!ex->cells[i].lost &&
 		    caller->bytes[i * EX_CELL] != ex->store[i * EX_CELL])
-			ex_fail(ex, "at the end cell %u has %u here and %u at the server",
+			ex_fail(ex, "at the end cell %u has %u in the cache and %u at the server",
 				i, caller->bytes[i * EX_CELL],
 				ex->store[i * EX_CELL]);
 }
 
-/* What is cached can be read, and is what the server has. */
+/* The cache can be read, and matches the server. */
 static bool end_with_reads(struct explore *ex)
 {
 	unsigned int i;
 
-	/* If a WRITE has failed, the first one says so */
+	/* If a WRITE has failed, the first fsync reports it */
 	if (!call_and_settle(ex, 0, EX_FSYNC) ||
 	    !call_and_settle(ex, 0, EX_FSYNC))
 		return false;
@@ -279,7 +282,7 @@ static bool end_with_reads(struct explore *ex)
 	return true;
 }
 
-/* Every second schedule only closes the files: what is dirty is not forgotten. */
+/* Half of the schedules only close the files: dirty data must not be dropped. */
 static bool finish(struct explore *ex, const struct schedule *s)
 {
 	if (!settle(ex) || (s->seed & 4 && !end_with_reads(ex)))
@@ -304,7 +307,7 @@ static bool run(struct explore *ex, const struct schedule *s)
 	unsigned int i;
 	int err;
 
-	/* The log is of this schedule */
+	/* Restart the log for this schedule */
 	spin_lock(&server->lock);
 	server->nr_events = 0;
 	spin_unlock(&server->lock);
@@ -321,7 +324,7 @@ static bool run(struct explore *ex, const struct schedule *s)
 	return finish(ex, s);
 }
 
-/* Leave out what a failing schedule does not need in order to fail. */
+/* Drop the steps that a failing schedule does not need in order to fail. */
 static void shrink(struct explore *ex, struct schedule *s)
 {
 	struct schedule *less = kunit_kmalloc(ex->wb->test, sizeof(*less),
@@ -366,7 +369,7 @@ static void fail(struct explore *ex, struct schedule *s, bool usable)
 		   ex->failure[0] ? ex->failure : first);
 }
 
-/* Cases are numbered from 1, mode by mode in turn. */
+/* Cases are numbered from 1, and cycle through the modes. */
 static unsigned int nr_cases(void)
 {
 	unsigned int each = DIV_ROUND_UP(schedules, ARRAY_SIZE(modes));

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a call may return, judged by what other calls have returned.
+ * What a call may return, given what other calls have returned.
  *
- * Bytes: a cell has a history of values, each with the window in which it was put
- * there. A read may return a value whose window began before the read ended, unless
- * another value certainly came after it and before the read began. A call that
- * failed may have put its value there or not, and may still do so as long as
+ * Bytes: a cell has a history of values, each with the window in which it was
+ * written. A read may return a value whose window began before the read ended,
+ * unless another value certainly followed it before the read began. A call that
+ * failed may or may not have written its value, and may still do so while
  * something is outstanding.
  *
- * Size: least and largest possible size are followed for each call that runs.
+ * Size: the smallest and largest possible sizes are tracked for each running call.
  *
- * Errors: none may be returned that nobody gave, and one that was given for a WRITE
- * of the page cache has to be reported by each file that was open, at its next
- * fsync(2) or at close(2).
+ * Errors: a call must not return an error that was not injected. An error injected
+ * into a WRITE of the page cache must be reported by each file that was open, at
+ * its next fsync(2) or at close(2).
  */
 
 #include <linux/fcntl.h>
@@ -22,8 +22,8 @@
 #include "explore.h"
 
 /**
- * ex_fail - note that a rule is broken; the first one counts
- * @ex: all of it
+ * ex_fail - record that a rule is broken; only the first one is kept
+ * @ex: the exploration
  * @fmt: what was seen
  */
 void ex_fail(struct explore *ex, const char *fmt, ...)
@@ -60,9 +60,9 @@ static bool changes(enum ex_op op)
 }
 
 /*
- * A write through the page cache sends whole pages. One that reads its page while an
- * asynchronous direct write to the same page is in flight sends what that has replaced:
- * nobody holds a lock until the latter ends, and no kernel gets this right.
+ * A write through the page cache sends whole pages. If it reads its page while an
+ * asynchronous direct write to the same page is in flight, it sends the old bytes
+ * again: no lock is held until the latter ends, and no kernel gets this right.
  */
 static bool collide(const struct ex_caller *cached, const struct ex_caller *aio)
 {
@@ -76,11 +76,11 @@ static bool collide(const struct ex_caller *cached, const struct ex_caller *aio)
 }
 
 /**
- * ex_may_call - has a call an outcome that can be judged?
- * @caller: which is about to make it
+ * ex_may_call - does a call have an outcome that can be checked?
+ * @caller: the caller that is about to make it
  *
- * A store concurrent with a write to the same page has none that is defined, and one
- * concurrent with growth may be beyond EOF or not.
+ * The outcome of a store concurrent with a write to the same page is undefined, and
+ * a store concurrent with growth may or may not be beyond EOF.
  *
  * Return: true if it may begin.
  */
@@ -106,7 +106,7 @@ bool ex_may_call(const struct ex_caller *caller)
 	return true;
 }
 
-/* Nothing else changes the file when @caller begins to, or the two are not alone. */
+/* Record which running calls change the file or its size concurrently. */
 static void look_for_others(struct ex_caller *caller)
 {
 	struct address_space *mapping = caller->file->f_mapping;
@@ -166,7 +166,7 @@ void ex_called(struct ex_caller *caller)
 	call->hi = ex->hi;
 	call->killed = false;
 	look_for_others(caller);
-	/* What lies between EOF and a new one gets zeroes */
+	/* The range between the old and the new EOF is zeroed */
 	if (resizes(call->op))
 		for (i = ex->lo; i < call->from; i++)
 			ex_add(ex, i, 0, by, false, EX_OPEN);
@@ -186,7 +186,7 @@ void ex_called(struct ex_caller *caller)
 			ex_add(ex, i, 0, by, false, EX_OPEN);
 		break;
 	case EX_TRUNCATE:
-		/* A read that goes on may find zeroes there first */
+		/* A concurrent read may see zeroes before it sees the new EOF */
 		for (i = call->from; i < EX_CELLS; i++) {
 			ex_add(ex, i, EX_EOF, by, false, EX_OPEN);
 			ex_add(ex, i, 0, by, false, EX_OPEN);
@@ -223,13 +223,13 @@ static void read_returned(struct ex_caller *caller)
 				   caller->bytes + (i - call->from) * EX_CELL,
 				   call->start, name);
 	if (call->ret && end > call->hi)
-		ex_fail(ex, "%s ends at cell %u, and the file at %u", name, end,
+		ex_fail(ex, "%s ended at cell %u, but the file ends at %u", name, end,
 			call->hi);
-	/* What becomes dirty meanwhile an asynchronous read does not take for a hole */
+	/* An async read is not zero-filled over pages dirtied meanwhile */
 	if (call->op == EX_AIO_READ && !call->sure)
 		return;
 	if (end < call->to && end < call->lo && !error_was_given(caller))
-		ex_fail(ex, "%s ends at cell %u, and the file at %u", name, end,
+		ex_fail(ex, "%s ended at cell %u, but the file ends at %u", name, end,
 			call->lo);
 }
 
@@ -251,7 +251,7 @@ static void write_returned(struct ex_caller *caller)
 		ex->lo = max(ex->lo, call->to);
 }
 
-/* Before EOF it is a write, and beyond nothing. */
+/* Below EOF a store is a write; beyond EOF it has no effect. */
 static void store_returned(struct ex_caller *caller)
 {
 	struct ex_call *call = &caller->call;
@@ -278,17 +278,17 @@ static void truncate_returned(struct ex_caller *caller)
 
 /**
  * ex_expect_at_server - expect that the server has the file
- * @ex: all of it
- * @start: as it certainly was in this step, or later
- * @lo: its least size, in cells
- * @where: what says so
+ * @ex: the exploration
+ * @start: it has to be at least as new as in this step
+ * @lo: its smallest size, in cells
+ * @where: the event that guarantees it, for the message
  */
 void ex_expect_at_server(struct explore *ex, u32 start, u8 lo, const char *where)
 {
 	unsigned int i, size = ex_attr(ex)->size / EX_CELL;
 
 	if (size < lo && !ex->wb_errors)
-		ex_fail(ex, "%s: ends at cell %u, and the file at %u", where,
+		ex_fail(ex, "%s: ends at cell %u, but the file at %u", where,
 			size, lo);
 	for (i = 0; i < min(size, EX_CELLS); i++)
 		ex_expect_possible(ex, i, ex->store + i * EX_CELL, start, where);
@@ -336,7 +336,7 @@ void ex_returned(struct ex_caller *caller)
 	ex_trace(ex, "caller %td: %s returns %ld", caller - ex->callers,
 		 ex_op_names[call->op], call->ret);
 	if (call->ret < 0 && !error_was_given(caller))
-		ex_fail(ex, "%s returns %ld, and nobody gave an error",
+		ex_fail(ex, "%s returned %ld, but no error was injected",
 			ex_op_names[call->op], call->ret);
 	if (is_read(call->op)) {
 		read_returned(caller);
@@ -363,7 +363,7 @@ static bool is_of_cache(const struct fuse_req *req)
 	return fuse_wb_write_in(req)->write_flags & FUSE_WRITE_CACHE;
 }
 
-/* The call that has sent a WRITE: its bytes say which, if it is still there. */
+/* Find the call that sent a WRITE by its bytes; NULL if it has returned. */
 static struct ex_call *find_writer(struct explore *ex, const struct fuse_req *req)
 {
 	struct fuse_args_pages *ap = fuse_wb_pages(req);
@@ -382,7 +382,7 @@ static struct ex_call *find_writer(struct explore *ex, const struct fuse_req *re
 	return NULL;
 }
 
-/* An error at the beginning is the result; another one may be got over by O_DIRECT. */
+/* An error of the first WRITE is the result; O_DIRECT may recover from a later one. */
 static void note_failed(struct explore *ex, const struct fuse_req *req)
 {
 	loff_t offset = fuse_wb_write_in(req)->offset;
@@ -393,10 +393,10 @@ static void note_failed(struct explore *ex, const struct fuse_req *req)
 }
 
 /**
- * ex_write_failed - a WRITE is answered with an error, or as being short
- * @ex: all of it
+ * ex_write_failed - the reply to a WRITE is an error, or a short count
+ * @ex: the exploration
  * @req: the WRITE
- * @error: with an error
+ * @error: it is an error
  */
 void ex_write_failed(struct explore *ex, const struct fuse_req *req, bool error)
 {
@@ -412,7 +412,7 @@ void ex_write_failed(struct explore *ex, const struct fuse_req *req, bool error)
 
 	ex->wb_errors = true;
 	for (i = from; i < to; i++) {
-		/* What the server has may come back */
+		/* The page may be read from the server again */
 		ex_add(ex, i, ex->store[i * EX_CELL], 0, false, ex->now);
 		ex->cells[i].lost = true;
 	}
@@ -422,8 +422,8 @@ void ex_write_failed(struct explore *ex, const struct fuse_req *req, bool error)
 }
 
 /**
- * ex_write_done - a WRITE is answered as done
- * @ex: all of it
+ * ex_write_done - the reply to a WRITE is success
+ * @ex: the exploration
  * @req: the WRITE
  */
 void ex_write_done(struct explore *ex, const struct fuse_req *req)
@@ -436,16 +436,16 @@ void ex_write_done(struct explore *ex, const struct fuse_req *req)
 }
 
 /**
- * ex_flushed - the server carries out a FLUSH, with which it drops locks
- * @ex: all of it
+ * ex_flushed - the server carries out a FLUSH, which drops locks
+ * @ex: the exploration
  *
- * Of which close(2) it is nobody can tell: at least it follows the WRITEs of what was
- * there when the first of those began.
+ * It is unknown which close(2) sent it: it follows at least the WRITEs of the data that
+ * was there when the first of the pending calls began.
  */
 void ex_flushed(struct explore *ex)
 {
 	if (!ex->nr_closing) {
-		ex_fail(ex, "there is a FLUSH more than there were calls of close");
+		ex_fail(ex, "more FLUSHes than close calls");
 		return;
 	}
 	ex_expect_at_server(ex, ex->closing[0], 0, "server at FLUSH");
@@ -453,8 +453,8 @@ void ex_flushed(struct explore *ex)
 }
 
 /**
- * ex_expect_nothing_left - expect counters of zero, and the cache to be as the server
- * @ex: all of it, with all calls returned and nothing outstanding
+ * ex_expect_nothing_left - expect that all counters are back to zero
+ * @ex: the exploration, with all calls returned and nothing outstanding
  */
 void ex_expect_nothing_left(struct explore *ex)
 {

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The server of the explored orders: it has the bytes of one file. To carry out a
- * request and to reply to it are two steps, and other requests may come between.
+ * The server of the explored orders: it has the bytes of one file. Carrying out a
+ * request and replying to it are two steps, with other requests possible between.
  */
 
 #include <linux/highmem.h>
 
 #include "explore.h"
 
-/* What is never answered of itself: the rest is no matter of order here. */
+/* Only ex_reply() replies to these; the order of other requests does not matter. */
 #define HELD	(BIT_ULL(FUSE_READ) | BIT_ULL(FUSE_WRITE) | BIT_ULL(FUSE_SETATTR) | \
 		 BIT_ULL(FUSE_FSYNC) | BIT_ULL(FUSE_FLUSH) | BIT_ULL(FUSE_FALLOCATE))
 
 /**
- * ex_hold - hold whatever may come in one order or another
- * @ex: all of it
+ * ex_hold - hold all requests whose order is explored
+ * @ex: the exploration
  */
 void ex_hold(struct explore *ex)
 {
@@ -41,9 +41,9 @@ static unsigned int pending(struct explore *ex)
 
 /**
  * ex_outstanding - how many requests wait for a reply?
- * @ex: all of it
+ * @ex: the exploration
  *
- * Return: their number: those that were carried out, and then the others.
+ * Return: their number. Those that were carried out are counted first.
  */
 unsigned int ex_outstanding(struct explore *ex)
 {
@@ -83,7 +83,7 @@ static void carry_read(struct explore *ex, struct fuse_req *req)
 	req->args->out_args[req->args->out_numargs - 1].size = size;
 }
 
-/* Up to @end the file has zeroes until a WRITE fills them: that may come later. */
+/* The file grows to @end: new cells are zero until a later WRITE fills them. */
 static void grow(struct explore *ex, u64 end)
 {
 	unsigned int i;
@@ -173,8 +173,8 @@ static void describe(struct explore *ex, const struct fuse_req *req,
 
 /**
  * ex_carry - carry out a request, and do not reply
- * @ex: all of it
- * @which: which of those that are outstanding; nothing if it was carried out
+ * @ex: the exploration
+ * @which: index of an outstanding request; no-op if it was carried out before
  */
 void ex_carry(struct explore *ex, unsigned int which)
 {
@@ -210,11 +210,12 @@ static struct fuse_req *take(struct explore *ex, unsigned int which,
 
 /**
  * ex_reply - reply to a request
- * @ex: all of it
- * @which: which of those that are outstanding
+ * @ex: the exploration
+ * @which: index of an outstanding request
  * @how: EX_REPLY; EX_FAIL with an error, EX_SHORT with half of a WRITE
  *
- * What was carried out is said to be: no kernel can know of it otherwise.
+ * A request that was carried out gets a successful reply: with an error, no kernel
+ * could know that it took effect.
  */
 void ex_reply(struct explore *ex, unsigned int which, enum ex_what how)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The mount of a test and what the test opens on it. All of it is undone by one
- * action: a test may end anywhere, also with requests held, calls blocked and
- * files mapped. On a broken kernel it may not be possible to undo it. Then it is
- * left behind, and the test fails.
+ * The mount of a test and the files that it opens there. One action undoes all of
+ * it, as a test may end anywhere, even with requests held, calls blocked and files
+ * mapped. On a broken kernel that may be impossible. Then the mount is leaked, and
+ * the test fails.
  */
 
 #include <linux/file.h>
@@ -14,7 +14,7 @@
 
 #include "fixture.h"
 
-/* The last call of a test: close and unmount what it has opened. */
+/* The last call of a test: close its files and unmount. */
 static long do_undo(struct fuse_wb_call *call)
 {
 	struct fuse_wb *wb = call->wb;
@@ -29,7 +29,7 @@ static long do_undo(struct fuse_wb_call *call)
 	for (i = 0; i < FUSE_WB_FILES; i++)
 		if (wb->files[i])
 			__fput_sync(wb->files[i]);
-	/* What other threads of the kernel put last is put by a work item. */
+	/* The last fput() in other kernel threads is deferred to a work item. */
 	flush_delayed_fput();
 	fuse_wb_server_stop(wb->server);
 
@@ -43,20 +43,20 @@ static void fuse_wb_exit(void *data)
 	fuse_wb_abort(wb->server);
 	fuse_wb_read_rest_of_all(wb->server);
 	if (!fuse_wb_reap(wb, do_undo)) {
-		KUNIT_FAIL(wb->test, "leaves its mount behind");
+		KUNIT_FAIL(wb->test, "the mount of the test could not be undone");
 		return;
 	}
-	/* Not in the call, whose thread still tells the server that it is done. */
+	/* Not in do_undo(): its thread wakes up server->changed when it returns. */
 	fuse_wb_server_free(wb->server);
 	kfree(wb);
 }
 
 /**
- * fuse_wb_init - make the fixture of a test
- * @test: the test, which ends if this fails
- * @options: what the server says to INIT, which has to live as long as the test
+ * fuse_wb_init - create the fixture of a test
+ * @test: the test, which is aborted if this fails
+ * @options: the server's reply to INIT; has to live as long as the test
  *
- * Return: the fixture, which goes when the test does.
+ * Return: the fixture, which is freed at the end of the test.
  */
 struct fuse_wb *fuse_wb_init(struct kunit *test,
 			     const struct fuse_wb_options *options)
@@ -82,7 +82,7 @@ struct fuse_wb *fuse_wb_init(struct kunit *test,
 }
 
 /**
- * fuse_wb_init_writeback_cache - init function of suites with one plain mount
+ * fuse_wb_init_writeback_cache - init function of suites with one default mount
  * @test: the test; its private data will be the fixture
  *
  * Return: 0.
@@ -97,7 +97,7 @@ int fuse_wb_init_writeback_cache(struct kunit *test)
 	return 0;
 }
 
-/* A call: close the file @data, and return what close(2) would. */
+/* A call: close the file, and return what close(2) would. */
 static long do_close(struct fuse_wb_call *call)
 {
 	struct file *file = call->data;
@@ -125,9 +125,9 @@ static struct file **find_file(struct fuse_wb *wb, struct file *file)
  * fuse_wb_open_flags - open a file for reading and writing
  * @wb: the fixture
  * @name: "file" or "other"
- * @flags: of open(2), as O_DIRECT
+ * @flags: of open(2), such as O_DIRECT
  *
- * Return: the file, which is closed with the fixture if not before.
+ * Return: the file, which the fixture closes if the test does not.
  */
 struct file *fuse_wb_open_flags(struct fuse_wb *wb, const char *name, int flags)
 {
@@ -162,7 +162,7 @@ int fuse_wb_close(struct fuse_wb *wb, struct file *file)
  * @pos: where, in bytes
  * @len: how many bytes; each will be FUSE_WB_BYTE
  *
- * For writes that do not block. The test ends if this one fails.
+ * For writes that do not block. A failed write aborts the test.
  */
 void fuse_wb_write(struct fuse_wb *wb, struct file *file, loff_t pos,
 		   size_t len)
@@ -172,7 +172,7 @@ void fuse_wb_write(struct fuse_wb *wb, struct file *file, loff_t pos,
 }
 
 /**
- * fuse_wb_flush - send all that is dirty to the server, and do not wait for it
+ * fuse_wb_flush - start writeback of all dirty pages, and do not wait
  * @wb: the fixture
  * @file: the file
  */
@@ -183,7 +183,7 @@ void fuse_wb_flush(struct fuse_wb *wb, struct file *file)
 }
 
 /**
- * fuse_wb_send_held - the same, with WRITE requests left to the test from now on
+ * fuse_wb_send_held - the same, with WRITE requests held from now on
  * @wb: the fixture
  * @file: the file
  */
@@ -194,7 +194,7 @@ void fuse_wb_send_held(struct fuse_wb *wb, struct file *file)
 }
 
 /**
- * fuse_wb_fsync - fsync(2) where nothing keeps it from ending
+ * fuse_wb_fsync - fsync(2) that is not expected to block
  * @wb: the fixture
  * @file: the file
  *
@@ -219,10 +219,10 @@ void fuse_wb_write_page(struct fuse_wb *wb, struct file *file, pgoff_t index)
 /**
  * fuse_wb_map - map a file, shared and writable, from its start
  * @wb: the fixture
- * @file: the file, or NULL for memory of no file
+ * @file: the file, or NULL for anonymous memory
  * @len: how many bytes
  *
- * For fuse_wb_do_store() and fuse_wb_do_read_user(). Once a test.
+ * For fuse_wb_do_store() and fuse_wb_do_read_user(). At most once per test.
  */
 void fuse_wb_map(struct fuse_wb *wb, struct file *file, size_t len)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the suites share: one mount, its open files, threads for calls that
- * block, and checks of folios and counters.
+ * Shared by the suites: one mount, its open files, threads for calls that block,
+ * and checks of folios and counters.
  */
 
 #ifndef _FUSE_WB_FIXTURE_H
@@ -13,7 +13,7 @@
 
 #define FUSE_WB_FILES	4
 
-/* The byte that tests write. */
+/* The byte value that tests write. */
 #define FUSE_WB_BYTE	'w'
 
 /**
@@ -21,7 +21,7 @@
  *
  * @wb_writeback: WB_WRITEBACK of the mount's bdi, in pages
  * @nr_writeback: NR_WRITEBACK of all nodes, in pages
- * @nr_writeback_may_block: NR_WRITEBACK_MAY_BLOCK, as well
+ * @nr_writeback_may_block: NR_WRITEBACK_MAY_BLOCK of all nodes, in pages
  * @nr_writeback_temp: NR_WRITEBACK_TEMP of all nodes, in pages
  * @nr_dirty: NR_FILE_DIRTY of all nodes, in pages
  */
@@ -38,8 +38,8 @@ struct fuse_wb_counters {
  *
  * @test: the test
  * @server: the server
- * @before: counters before the test did anything
- * @files: open files, NULL where there is none
+ * @before: counters at the start of the test
+ * @files: open files, NULL for free entries
  * @calls: calls that were started
  * @mm: address space of the test, if it mapped a file
  * @addr: where it mapped the file
@@ -57,7 +57,7 @@ struct fuse_wb {
 };
 
 /**
- * struct fuse_wb_call - a call in a thread of its own, as it may block
+ * struct fuse_wb_call - a call in its own thread, as it may block
  *
  * @wb: the fixture
  * @entry: in the list of the fixture's calls
@@ -65,7 +65,7 @@ struct fuse_wb {
  * @data: argument of @fn
  * @pos: argument of @fn
  * @len: argument of @fn
- * @ret: what @fn returned, once @done
+ * @ret: what @fn returned, valid once @finished is completed
  * @finished: completed when @fn has returned
  * @task: the thread
  */
@@ -82,13 +82,13 @@ struct fuse_wb_call {
 };
 
 /**
- * struct fuse_wb_reclaim - what reclaim is told, and what it has to tell
+ * struct fuse_wb_reclaim - arguments and results of reclaim
  *
- * @kswapd: it is kswapd who reclaims
- * @memcg: the cgroup that is full, NULL for the whole system
+ * @kswapd: reclaim as kswapd
+ * @memcg: the cgroup that reached its limit, NULL for global reclaim
  * @gfp_mask: of the allocation
  * @folio: the folio
- * @stat: filled in
+ * @stat: filled in by reclaim
  */
 struct fuse_wb_reclaim {
 	bool kswapd;
@@ -98,7 +98,7 @@ struct fuse_wb_reclaim {
 	struct reclaim_stat stat;
 };
 
-/* What a folio is; a clean one is none of it. */
+/* The state of a folio; a clean one has no bit set. */
 #define FUSE_WB_CLEAN		0
 #define FUSE_WB_DIRTY		BIT(0)
 #define FUSE_WB_WRITEBACK	BIT(1)
@@ -165,13 +165,13 @@ long fuse_wb_do_migrate(struct fuse_wb_call *call);
 
 static inline bool fuse_wb_has_waiter(struct wait_queue_head *waitq)
 {
-	/* No barrier: whoever sleeps here stays until it is woken. */
+	/* No barrier needed: a sleeper stays queued until it is woken. */
 	return waitqueue_active(waitq);
 }
 
 /*
- * Wait until @call is blocked where @evidence shows it: a waiter of a folio, a
- * request, an entry of a wait queue.
+ * Wait until @evidence shows that @call is blocked: a waiter of a folio, a request,
+ * an entry of a wait queue.
  */
 #define fuse_wb_await_blocked(call, evidence)				\
 do {									\

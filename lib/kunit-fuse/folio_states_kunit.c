@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A folio of a FUSE file is clean, dirty, under writeback, or dirty and under
- * writeback. It leaves writeback when the server has answered, and not before:
- * then no second WRITE covers it, and whoever changes it waits. On a broken
- * kernel writeback ends early, or never, or twice; a counter, a tag or a
- * reference stays behind; or two WRITEs of one page race to the server.
+ * writeback. Writeback ends when the server has replied, and not before: until
+ * then no second WRITE covers the folio, and a task that changes it waits. On a
+ * broken kernel writeback ends early, or never, or twice; a counter, a tag or a
+ * reference is leaked; or two WRITEs of one page race to the server.
  *
  * Promise: folio-states
  */
@@ -86,7 +86,7 @@ static void folio_under_writeback_can_be_read(struct kunit *test)
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
 }
 
-/* FUSE ends writeback of batches; a folio that ends alone is counted alike. */
+/* FUSE ends writeback in batches; folio_end_writeback() must count the same. */
 static void writeback_of_one_folio_is_counted(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -116,7 +116,7 @@ static void write_waits_for_folio_under_writeback(struct kunit *test)
 	call = fuse_wb_start(wb, fuse_wb_do_write, file, 0, PAGE_SIZE);
 	fuse_wb_await_blocked(call, folio_test_waiters(folio));
 	fuse_wb_expect_counters(wb, 0, 1);
-	/* Migration and others take the lock to look. */
+	/* The waiter must not hold the lock, which migration and others take. */
 	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
 
 	fuse_wb_answer(wb->server, req, 0);
@@ -150,7 +150,7 @@ static void store_waits_for_folio_under_writeback(struct kunit *test)
 
 	folio = fuse_wb_dirty_folio(wb, &file);
 	fuse_wb_map(wb, file, PAGE_SIZE);
-	/* Once without writeback, so that the page table has the folio. */
+	/* Store once without writeback, so that the folio is mapped. */
 	KUNIT_ASSERT_EQ(test, fuse_wb_run(wb, fuse_wb_do_store, NULL, 0, 1), 0);
 	req = fuse_wb_hold_writeback(wb, file, folio);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_WRITEBACK);
@@ -165,8 +165,8 @@ static void store_waits_for_folio_under_writeback(struct kunit *test)
 }
 
 /*
- * Who has pinned a folio can make it dirty at any time, and does not wait for
- * writeback. The folio must go to the server once more, and not at once.
+ * A task that has pinned a folio can dirty it at any time, without waiting for
+ * writeback. The folio must be sent again, after the reply to the WRITE in flight.
  *
  * Promise: policy-12, 8b284dc47291
  */
@@ -184,7 +184,7 @@ static void folio_dirty_under_writeback_is_sent_after_it(struct kunit *test)
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_DIRTY | FUSE_WB_WRITEBACK);
 	fuse_wb_expect_counters(wb, 1, 1);
 
-	/* The flusher's way does not wait, and leaves the folio alone. */
+	/* WB_SYNC_NONE, as by the flusher, does not wait, and skips the folio. */
 	KUNIT_ASSERT_EQ(test, filemap_flush(file->f_mapping), 0);
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_DIRTY | FUSE_WB_WRITEBACK);
 

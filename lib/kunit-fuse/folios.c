@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The state of a folio is written down in many places at once: its flags, the
- * tags of the page cache, the references to it, and counters of the bdi and of
- * the nodes. Whatever a test does to a folio, they have to agree.
+ * The state of a folio is recorded in many places: its flags, the tags of the
+ * page cache, its reference count, and counters of the bdi and of the nodes.
+ * Whatever a test does to a folio, they have to agree.
  */
 
 #include <linux/backing-dev.h>
@@ -24,7 +24,7 @@ long fuse_wb_node_pages(enum node_stat_item item)
 	struct pglist_data *pgdat;
 	int cpu;
 
-	/* What the processors have not yet added up. */
+	/* Add the per-CPU differences that were not folded in yet. */
 	for_each_online_pgdat(pgdat)
 		for_each_online_cpu(cpu)
 			pages += per_cpu_ptr(pgdat->per_cpu_nodestats,
@@ -51,9 +51,9 @@ void fuse_wb_count_pages(struct fuse_wb *wb, struct fuse_wb_counters *now)
 }
 
 /**
- * fuse_wb_expect_counters - expect that the counters agree with the test
+ * fuse_wb_expect_counters - expect these counters
  * @wb: the fixture
- * @dirty: pages that the test has made dirty and that still are
+ * @dirty: pages that the test has made dirty and that still are dirty
  * @writeback: pages that are under writeback
  */
 void fuse_wb_expect_counters(struct fuse_wb *wb, long dirty, long writeback)
@@ -81,7 +81,7 @@ static void put_folio(void *folio)
  * fuse_wb_get_folio - find a folio of a file
  * @wb: the fixture
  * @file: the file
- * @index: its index; the test ends if there is no folio
+ * @index: its index; the test is aborted if there is no folio
  *
  * Return: the folio, with a reference that the test drops at its end.
  */
@@ -93,7 +93,7 @@ struct folio *fuse_wb_get_folio(struct fuse_wb *wb, struct file *file,
 	KUNIT_ASSERT_FALSE_MSG(wb->test, IS_ERR(folio), "no folio %lu", index);
 	KUNIT_ASSERT_EQ(wb->test, 0,
 			kunit_add_action_or_reset(wb->test, put_folio, folio));
-	/* Each processor has references to the folios that it added last. */
+	/* The per-CPU folio batches hold references to the folios added last. */
 	lru_add_drain_all();
 
 	return folio;
@@ -136,7 +136,7 @@ struct fuse_req *fuse_wb_hold_writeback(struct fuse_wb *wb, struct file *file,
 }
 
 /**
- * fuse_wb_expect_folio - expect a folio in a state, wherever that is recorded
+ * fuse_wb_expect_folio - expect a folio in a state, in all places that record it
  * @wb: the fixture
  * @folio: from fuse_wb_get_folio()
  * @state: FUSE_WB_CLEAN, or FUSE_WB_DIRTY and FUSE_WB_WRITEBACK or one of them
@@ -159,7 +159,7 @@ void fuse_wb_expect_folio(struct fuse_wb *wb, struct folio *folio,
 			xa_get_mark(&mapping->i_pages, folio->index,
 				    PAGECACHE_TAG_WRITEBACK));
 	KUNIT_EXPECT_TRUE(test, folio_test_uptodate(folio));
-	/* The page cache, the test, who maps it, and the request. */
+	/* References of the page cache, the test, each mapping, and the request. */
 	KUNIT_EXPECT_EQ(test, folio_ref_count(folio),
 			2 + folio_mapcount(folio) + writeback);
 	KUNIT_EXPECT_EQ(test, fuse_wb_live_writes(wb->server, folio), writeback);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which mappings say that their writeback may block: those whose folios FUSE
- * writes back through the server. On a broken kernel a file of FUSE has no such
- * flag, and stops sync(2); or a mapping has it that has nothing to do with the
- * server, and sync(2) skips it.
+ * Which mappings have AS_WRITEBACK_MAY_BLOCK: those whose folios FUSE writes back
+ * through the server. On a broken kernel a FUSE file lacks the flag, and blocks
+ * sync(2); or a mapping that does not depend on the server has it, and sync(2)
+ * skips it.
  *
  * Promise: mapping-flag
  */
@@ -37,7 +37,7 @@ static const struct inode_case {
 
 KUNIT_ARRAY_PARAM_DESC(inode, inode_cases, desc);
 
-/* Look up @name on the mount of @wb, and expect its mapping to be as said. */
+/* Look up @name on the mount of @wb, and expect its flag to be @expected. */
 static void expect_may_block(struct fuse_wb *wb, const char *name, bool expected)
 {
 	struct vfsmount *mnt = wb->server->mnt;
@@ -61,7 +61,7 @@ static void mapping_of_inode_says_whether_writeback_may_block(struct kunit *test
 }
 
 #ifdef CONFIG_FUSE_DAX
-/* Room for one range of FUSE's; nothing is read from it. */
+/* Large enough for one FUSE DAX range; nothing is read from it. */
 static long direct_access(struct dax_device *dax, pgoff_t pgoff, long nr_pages,
 			  enum dax_access_mode mode, void **kaddr, pfn_t *pfn)
 {
@@ -90,7 +90,7 @@ static void put_dax_device(void *dax)
 	put_dax(dax);
 }
 
-/* Its data never is in the page cache. */
+/* With DAX, data is never in the page cache. */
 static void dax_file_has_no_writeback_that_may_block(struct kunit *test)
 {
 	struct fuse_wb_options *options;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The I/O mode of an inode says who may use it: users of the page cache, or
- * parallel direct writers and files that pass through to a backing file.
+ * The I/O mode of an inode: caching, for users of the page cache, or uncached, for
+ * parallel direct writers and for files that pass through to a backing file.
  *
  *	     last caching close          last writer, last passthrough close
  *	caching  <------->  (neutral)  <------->  uncached
  *	 ctr > 0               0                  ctr < 0
  *
- * Whoever comes to an inode in the other mode waits, goes alone, or is refused.
- * On a broken kernel a direct writer runs beside a user of the page cache, or
- * the inode stays in a mode that nobody is in any more, which is slow for ever.
+ * A user that needs the other mode waits, takes the inode lock exclusively, or is
+ * refused. On a broken kernel a direct writer runs concurrently with a user of the
+ * page cache, or the inode stays in a mode without users, and is slow forever.
  *
  * Promise: direct-parallel
  */
@@ -45,7 +45,7 @@ static struct file *open_with(struct fuse_wb *wb, u32 open_flags)
 	return fuse_wb_open(wb, "file");
 }
 
-/* An open has returned this; if it is a file, the fixture closes it. */
+/* Is this result of an open a file? Then the fixture closes it. */
 static bool is_open(struct fuse_wb *wb, long ret)
 {
 	unsigned int i;
@@ -68,7 +68,7 @@ static void expect_refused(struct fuse_wb *wb, u32 open_flags)
 	is_open(wb, ret);
 }
 
-/* The file's inode has @users, and may it have parallel direct writers? */
+/* Expect @users in iocachectr, and whether parallel direct writers are allowed. */
 static void expect_mode(struct fuse_wb *wb, struct file *file, int users,
 			bool parallel)
 {
@@ -79,7 +79,7 @@ static void expect_mode(struct fuse_wb *wb, struct file *file, int users,
 			!test_bit(FUSE_I_CACHE_IO_MODE, &fi->state));
 }
 
-/* A writer of a page, whose WRITE the server holds. */
+/* Start a writer of one page, whose WRITE the server holds. */
 static struct fuse_wb_call *start_writer(struct fuse_wb *wb, struct file *file,
 					 pgoff_t index)
 {
@@ -101,13 +101,13 @@ static void end_writer(struct fuse_wb *wb, struct fuse_wb_call *writer)
 	KUNIT_EXPECT_EQ(wb->test, PAGE_SIZE, fuse_wb_join(writer));
 }
 
-/* Somebody waits for the lock of the inode. */
+/* A task waits for the inode lock. */
 static bool has_lock_waiter(struct file *file)
 {
 	return rwsem_is_contended(&file_inode(file)->i_rwsem);
 }
 
-/* Parallel writers of @file have their WRITEs under way together. */
+/* Expect two writers of @file to have their WRITEs in flight simultaneously. */
 static void expect_parallel(struct fuse_wb *wb, struct file *file)
 {
 	unsigned int before = writes(wb);
@@ -123,7 +123,7 @@ static void expect_parallel(struct fuse_wb *wb, struct file *file)
 	expect_mode(wb, file, 0, true);
 }
 
-/* One waits for the other, and the mode, with @users of the cache, stays. */
+/* Expect one writer to wait for the other, in caching mode with @users. */
 static void expect_serial(struct fuse_wb *wb, struct file *file, int users)
 {
 	unsigned int before = writes(wb);
@@ -212,7 +212,7 @@ static struct fuse_wb_call *start_open(struct fuse_wb *wb, struct file *file,
 	return call;
 }
 
-/* Nor does a writer get past it, who would make it wait for ever. */
+/* A new writer must queue behind the open: a stream of them would starve it. */
 static void caching_open_waits_for_the_writers_before_it(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -282,7 +282,7 @@ static void mapping_waits_for_no_writer_and_counts_after_it(struct kunit *test)
 	expect_serial(wb, direct, 1);
 }
 
-/* Tell the server's connection of a backing file, as the ioctl does. */
+/* Register a backing file with the connection, as the ioctl does. */
 static u32 add_backing_file(struct fuse_wb *wb)
 {
 	struct fuse_conn *fc = wb->server->fc;
@@ -301,7 +301,7 @@ static u32 add_backing_file(struct fuse_wb *wb)
 	id = idr_alloc_cyclic(&fc->backing_files_map, fb, 1, 0, GFP_ATOMIC);
 	spin_unlock(&fc->lock);
 	idr_preload_end();
-	/* The connection puts it; without a file nobody can open it */
+	/* The connection puts fb; without fb->file it cannot be opened */
 	KUNIT_ASSERT_GT(wb->test, id, 0);
 	KUNIT_ASSERT_FALSE(wb->test, IS_ERR(fb->file));
 	KUNIT_ASSERT_NOT_NULL(wb->test, fb->cred);
@@ -342,7 +342,7 @@ static void cache_keeps_passthrough_out(struct kunit *test)
 	expect_mode(wb, direct, -1, true);
 }
 
-/* A mapping that came while a writer was there counts before he has gone. */
+/* A mapping made while a writer runs counts before the writer has finished. */
 static void mapping_keeps_passthrough_out(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -376,7 +376,7 @@ static void inode_has_one_backing_file(struct kunit *test)
 	expect_mode(wb, direct, -1, true);
 }
 
-/* And is not left to wait for the close of the file that passes through. */
+/* The waiting open is not left to wait until the passthrough file is closed. */
 static void passthrough_refuses_the_caching_open_that_waits(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -387,7 +387,7 @@ static void passthrough_refuses_the_caching_open_that_waits(struct kunit *test)
 	wb->server->backing_id = add_backing_file(wb);
 	open = start_open(wb, direct, &writer);
 	open_with(wb, FOPEN_PASSTHROUGH);
-	/* Where this does not wake it, no abort does, but a signal */
+	/* If this does not wake the open, only a signal does, not an abort */
 	KUNIT_EXPECT_NE(test, 0UL,
 			wait_for_completion_timeout(&open->finished,
 						    FUSE_WB_DEADLINE));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What reclaim and migration are given: a folio taken off its LRU list. Nobody
- * else may have a reference to it, or they leave it alone.
+ * Reclaim and migration take a folio that was isolated from its LRU list. They
+ * skip it if there are other references to it.
  */
 
 #include <linux/migrate.h>
@@ -16,10 +16,10 @@
 /**
  * fuse_wb_first_folio - find the folio of page 0
  * @wb: the fixture
- * @file: the file; the test ends if there is no such folio
+ * @file: the file; the test is aborted if there is no such folio
  *
- * Return: the folio, without a reference: once it may have been moved or freed,
- * the test must not look into it.
+ * Return: the folio, without a reference: the test must not dereference it once
+ * it may have been moved or freed.
  */
 struct folio *fuse_wb_first_folio(struct fuse_wb *wb, struct file *file)
 {
@@ -32,7 +32,7 @@ struct folio *fuse_wb_first_folio(struct fuse_wb *wb, struct file *file)
 	return folio;
 }
 
-/* Put back a folio, if it is still in the list that it was put in. */
+/* Put a folio back to the LRU, if it is still in the list. */
 static void put_back(struct list_head *folios, struct folio *folio)
 {
 	if (!list_empty(folios)) {
@@ -43,10 +43,10 @@ static void put_back(struct list_head *folios, struct folio *folio)
 }
 
 /**
- * fuse_wb_do_reclaim - a call: have a folio reclaimed
+ * fuse_wb_do_reclaim - a call: reclaim a folio
  * @call: its @data is a struct fuse_wb_reclaim
  *
- * Return: how many pages were, or -EBUSY if the folio is on no LRU list.
+ * Return: the number of reclaimed pages, or -EBUSY if the folio is on no LRU list.
  */
 long fuse_wb_do_reclaim(struct fuse_wb_call *call)
 {
@@ -70,10 +70,10 @@ long fuse_wb_do_reclaim(struct fuse_wb_call *call)
 }
 
 /**
- * fuse_wb_do_pageout - a call: have pageout() look at a folio
+ * fuse_wb_do_pageout - a call: pageout() of a folio
  * @call: its @data is the folio
  *
- * Return: what kunit_pageout() does, or -EBUSY if the folio is on no LRU list.
+ * Return: as kunit_pageout(), or -EBUSY if the folio is on no LRU list.
  */
 long fuse_wb_do_pageout(struct fuse_wb_call *call)
 {
@@ -99,10 +99,10 @@ static struct folio *new_folio(struct folio *src, unsigned long private)
 }
 
 /**
- * fuse_wb_do_migrate - a call: have a folio moved
+ * fuse_wb_do_migrate - a call: migrate a folio
  * @call: its @data is the folio, its @pos the reason, its @len the mode
  *
- * Return: how many folios stayed, or -EBUSY if the folio is on no LRU list.
+ * Return: the number of folios not migrated, or -EBUSY if it is on no LRU list.
  */
 long fuse_wb_do_migrate(struct fuse_wb_call *call)
 {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * AS_WRITEBACK_MAY_BLOCK is one bit among others in mapping->flags. Reclaim,
- * sync(2) and migration decide by it whether they may wait for a folio. On a
- * broken kernel it is lost when another flag changes, sets another flag, or
- * shares its bit with the folio order of the mapping; then a file of a healthy
- * disk is skipped by sync(2), or a stuck FUSE server hangs reclaim.
+ * AS_WRITEBACK_MAY_BLOCK is one bit among others in mapping->flags. It tells
+ * reclaim, sync(2) and migration whether they may wait for a folio. On a broken
+ * kernel it is lost when another flag changes, sets another flag, or shares its
+ * bit with the folio order of the mapping. Then sync(2) skips a file on a healthy
+ * disk, or a stuck FUSE server hangs reclaim.
  *
  * Promise: mapping-flag
  */
@@ -144,7 +144,7 @@ static void folio_orders_leave_it_alone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mapping->flags & AS_FOLIO_ORDER_MASK,
 			AS_FOLIO_ORDER_MASK);
 
-	/* A no-op without transparent huge pages. */
+	/* These are no-ops without transparent huge pages. */
 	mapping_set_folio_order_range(mapping, 0, 0);
 	KUNIT_EXPECT_TRUE(test, mapping_writeback_may_block(mapping));
 	mapping_set_large_folios(mapping);

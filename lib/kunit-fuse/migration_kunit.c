@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Migration moves clean and dirty folios of a FUSE file as those of any other.
- * Where writeback may block, a folio under writeback, or one that is locked while
- * it is read, is waited for a bounded time by MIGRATE_SYNC, and by no other mode.
- * A server that answers meanwhile has the folio moved; of another one, migration
- * leaves the folio where it is. On a broken kernel MIGRATE_SYNC waits for ever, or
- * not at all.
+ * Migration moves clean and dirty folios of a FUSE file like those of any other.
+ * Where writeback may block, MIGRATE_SYNC, and no other mode, waits a bounded time
+ * for a folio that is under writeback, or locked while it is read. If the server
+ * replies in time, the folio is moved; otherwise it stays where it is. On a broken
+ * kernel MIGRATE_SYNC waits forever, or not at all.
  *
  * Promise: migration
  */
@@ -61,7 +60,7 @@ static void folio_under_writeback_is_refused(struct kunit *test)
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_CLEAN);
 }
 
-/* The same file without the flag shows that it is the flag that counts. */
+/* Positive control: the same file without AS_WRITEBACK_MAY_BLOCK. */
 static void sync_mode_waits_for_writeback_that_ends(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -85,8 +84,8 @@ static void sync_mode_waits_for_writeback_that_ends(struct kunit *test)
 }
 
 /*
- * Who holds a folio of "file", and how: under writeback, or locked, not uptodate
- * while it is read or uptodate while it is laundered.
+ * How a folio of "file" is held: under writeback, or locked; not uptodate while it
+ * is read, uptodate while it is laundered.
  */
 struct held_case {
 	const char *name;
@@ -102,7 +101,7 @@ static const struct held_case held_cases[] = {
 
 KUNIT_ARRAY_PARAM_DESC(held, held_cases, name);
 
-/* Those whose folio is still there when the server has answered. */
+/* Cases whose folio is still in the page cache after the reply. */
 static const struct held_case kept_cases[] = {
 	{ "write", FUSE_WRITE },
 	{ "read", FUSE_READ },
@@ -110,7 +109,7 @@ static const struct held_case kept_cases[] = {
 
 KUNIT_ARRAY_PARAM_DESC(kept, kept_cases, name);
 
-/* Have a folio held; return the request, the folio without a reference. */
+/* Hold a folio; return the request, and the folio without a reference. */
 static struct fuse_req *hold_folio(struct fuse_wb *wb,
 				   const struct held_case *held,
 				   struct file **file, struct folio **folio)
@@ -139,7 +138,7 @@ static struct fuse_req *hold_folio(struct fuse_wb *wb,
 	return req;
 }
 
-/* And migration goes on to the next one. */
+/* migrate_pages() skips it and goes on to the next folio. */
 static void held_folio_stays_where_it_is(struct kunit *test)
 {
 	const struct held_case *held = test->param_value;
@@ -154,7 +153,7 @@ static void held_folio_stays_where_it_is(struct kunit *test)
 				    fuse_wb_run(wb, fuse_wb_do_migrate, folio,
 						MR_SYSCALL, mode),
 				    "mode %d", mode);
-		/* Only the last one has waited, and no longer than it may. */
+		/* Only MIGRATE_SYNC has waited, and only until its timeout. */
 		KUNIT_EXPECT_EQ_MSG(test, mode == MIGRATE_SYNC,
 				    wb->server->sb->s_migrate_timeout != 0,
 				    "mode %d", mode);
@@ -164,7 +163,7 @@ static void held_folio_stays_where_it_is(struct kunit *test)
 			held->opcode == FUSE_READ || held->launder);
 }
 
-/* Whoever answers, or uses the file, may need the lock. */
+/* The wait does not hold the folio lock: the server or a user may need it. */
 static void folio_moves_when_the_server_answers(struct kunit *test)
 {
 	const struct held_case *held = test->param_value;
@@ -187,7 +186,7 @@ static void folio_moves_when_the_server_answers(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, wb->server->sb->s_migrate_timeout, 0);
 }
 
-/* It comes with a few folios of the whole system again and again. */
+/* It retries with a few folios of the whole system each time: waits would add up. */
 static void compaction_waits_for_no_server(struct kunit *test)
 {
 	const struct held_case *held = test->param_value;
@@ -219,11 +218,11 @@ static void fatal_signal_ends_the_wait(struct kunit *test)
 	fuse_wb_await_blocked(call, folio_test_waiters(folio));
 	send_sig(SIGKILL, call->task, 1);
 	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 1);
-	/* Or it was the time that was up. */
+	/* If this is set, the wait ended by its timeout instead. */
 	KUNIT_EXPECT_EQ(test, wb->server->sb->s_migrate_timeout, 0);
 }
 
-/* Or every call would wait for the same stuck server. */
+/* Otherwise every call would wait for the same stuck server. */
 static void stuck_server_is_not_waited_for_again_at_once(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -241,10 +240,10 @@ static void stuck_server_is_not_waited_for_again_at_once(struct kunit *test)
 	start = *last;
 	KUNIT_EXPECT_EQ(test, 1, fuse_wb_run(wb, fuse_wb_do_migrate, folio,
 					     MR_SYSCALL, MIGRATE_SYNC));
-	/* A wait would have set it anew. */
+	/* Another wait would have updated it. */
 	KUNIT_EXPECT_EQ(test, *last, start);
 
-	/* Some time later, it is given another chance. */
+	/* After a while, migration waits for the server again. */
 	*last -= 60 * HZ;
 	call = fuse_wb_start(wb, fuse_wb_do_migrate, folio, MR_SYSCALL,
 			     MIGRATE_SYNC);
@@ -255,7 +254,7 @@ static void stuck_server_is_not_waited_for_again_at_once(struct kunit *test)
 }
 
 #ifdef CONFIG_CONTIG_ALLOC
-/* alloc_contig_range() of the page that is the folio that is the data */
+/* alloc_contig_range() of the page of the folio in the data */
 static long do_alloc_contig(struct fuse_wb_call *call)
 {
 	unsigned long pfn = folio_pfn(call->data);
@@ -269,10 +268,10 @@ static long do_alloc_contig(struct fuse_wb_call *call)
 }
 
 /*
- * hold_folio(), with the folio in a pageblock of which all can be moved: one of
- * the kernel's own pages anywhere in it, and it cannot be isolated. Of the pages
- * of a free block that are freed one by one, the last wait on this processor's
- * list for whoever wants a movable page next.
+ * hold_folio(), with the folio in a pageblock that has only movable pages: with a
+ * single unmovable page, the block could not be isolated. Allocate a whole block
+ * and free its pages one by one: the last ones stay on the per-CPU list, from which
+ * the next movable page is allocated.
  */
 static struct fuse_req *hold_folio_in_free_block(struct fuse_wb *wb,
 						 const struct held_case *held,
@@ -296,7 +295,7 @@ static struct fuse_req *hold_folio_in_free_block(struct fuse_wb *wb,
 	return req;
 }
 
-/* CMA and gigantic pages need the very page that the folio is in. */
+/* CMA and gigantic pages need this very page, and cannot use another one. */
 static void contiguous_allocation_waits_for_healthy_server(struct kunit *test)
 {
 	const struct held_case *held = test->param_value;

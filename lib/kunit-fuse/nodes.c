@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the server answers when the test does not: a root with a few files,
- * whose attributes it remembers and whose data it makes up.
+ * The server's replies to requests that the test does not hold: a root with a few
+ * files, whose attributes it remembers and whose data it makes up.
  */
 
 #include <linux/fs.h>
@@ -22,7 +22,7 @@ static const struct {
 	[FUSE_WB_DIR] = { "dir", S_IFDIR | 0755 },
 	[FUSE_WB_LINK] = { "link", S_IFLNK | 0777 },
 	[FUSE_WB_FIFO] = { "fifo", S_IFIFO | 0644 },
-	/* Which devices these are says the test. */
+	/* The test sets rdev of these. */
 	[FUSE_WB_CUSE] = { "cuse", S_IFCHR | 0600 },
 	[FUSE_WB_DEVICE] = { "device", S_IFCHR | 0600 },
 };
@@ -118,7 +118,7 @@ static int reply_setattr(struct fuse_wb_server *server, u64 nodeid,
 	return 0;
 }
 
-/* Fill the pages up to the end of the file, and the last of them with zeros. */
+/* Fill the pages up to EOF, and zero the rest of them if the request wants that. */
 static int reply_read(struct fuse_wb_server *server, struct fuse_req *req)
 {
 	const struct fuse_read_in *in = req->args->in_args[0].value;
@@ -171,13 +171,14 @@ static int reply_fallocate(struct fuse_wb_server *server, u64 nodeid,
 }
 
 /**
- * fuse_wb_reply - make the answer of a healthy server
+ * fuse_wb_reply - fill in the reply of a healthy server
  * @server: the server
- * @req: a request that was taken; its output arguments are filled
+ * @req: a request that was taken; its output arguments are filled in
  *
- * One thread at a time: that of the server, or the test for what it holds.
+ * Calls must not run concurrently: those of the server thread, and of the test for
+ * held requests.
  *
- * Return: 0, or a negative errno that is the answer.
+ * Return: 0, or a negative errno to reply with.
  */
 int fuse_wb_reply(struct fuse_wb_server *server, struct fuse_req *req)
 {

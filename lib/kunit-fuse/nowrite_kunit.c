@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Between fuse_set_nowrite_killable() and fuse_release_nowrite() no WRITE of the page
- * cache may be on its way: the server is about to change the size of the file,
- * or its data. Requests in flight finish first, new ones queue up, and then
- * they are sent in order. On a broken kernel a WRITE overtakes a truncation and
- * the file grows back, or queued requests are lost or sent out of order.
+ * cache may be in flight: the server is about to change the size or the data of
+ * the file. Requests in flight finish first; new ones are queued, and sent in order
+ * afterwards. On a broken kernel a WRITE overtakes a truncation and the file grows
+ * again, or queued requests are lost or sent out of order.
  *
  * Promise: truncation
  */
@@ -13,7 +13,7 @@
 
 #include "fixture.h"
 
-/* Bytes of a page that a truncation leaves. */
+/* Bytes of a page that are left by a truncation. */
 #define CROPPED		100U
 
 static unsigned int writes_arrived(struct fuse_wb *wb)
@@ -84,7 +84,7 @@ static void queued_requests_are_sent_afterwards_in_order(struct kunit *test)
 	fuse_wb_expect_counters(wb, 0, 0);
 }
 
-/* A request in flight, and one that arrived while the truncation waited. */
+/* One WRITE is in flight, and one is queued while the truncation waits. */
 static void truncate_is_sent_between_the_writes(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -112,7 +112,7 @@ static void truncate_is_sent_between_the_writes(struct kunit *test)
 	setattr = fuse_wb_take(wb->server, FUSE_SETATTR);
 	KUNIT_EXPECT_EQ(test, writes_arrived(wb), 1);
 
-	/* What is sent now ends where the file does now. */
+	/* The queued WRITE is cropped at the new size. */
 	fuse_wb_answer(wb->server, setattr, 0);
 	req = fuse_wb_take(wb->server, FUSE_WRITE);
 	KUNIT_EXPECT_EQ(test, fuse_wb_write_in(req)->offset, PAGE_SIZE);
@@ -146,7 +146,8 @@ static void failed_truncate_lets_writes_go_on(struct kunit *test)
 
 /*
  * A flusher has put a folio under writeback and not sent it yet when the file is
- * truncated within that folio, and grows again. What lay beyond must not fill the hole.
+ * truncated within that folio, and extended again. The WRITE must not bring back the
+ * truncated data.
  */
 static void write_filled_before_a_truncation_is_cropped(struct kunit *test)
 {
@@ -178,7 +179,7 @@ static void write_filled_before_a_truncation_is_cropped(struct kunit *test)
 }
 
 /*
- * The hole must not be filled by data that was written before it was made.
+ * A WRITE of earlier data must not reach the server after the hole punch.
  *
  * Promise: bde52788bdb7
  */

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Offlining of memory retries without end what will succeed sooner or later,
- * and gives up on what may not: a folio whose writeback may block, while it is
- * under writeback or being read. On a broken kernel it spins on a stuck FUSE
- * server, or gives up on a page that was only pinned for a moment.
+ * Memory offlining retries without limit as long as it will succeed sooner or
+ * later, and gives up if it may not: on a folio whose writeback may block, while
+ * the folio is under writeback or being read. On a broken kernel it loops on a
+ * stuck FUSE server, or gives up on a page that was only pinned for a moment.
  *
  * Promise: offlining
  */
@@ -47,7 +47,7 @@ static void other_rounds_do_not_start_the_count_again(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, offline_gives_up(true, 0, &rounds));
 }
 
-/* A slow server lets a folio go now and then. */
+/* A slow server finishes a folio now and then. */
 static void progress_starts_the_count_again(struct kunit *test)
 {
 	unsigned int rounds = 0, i;
@@ -86,12 +86,12 @@ static void folio_that_fuse_reads_is_blocked(struct kunit *test)
 	folio = fuse_wb_get_folio(wb, file, 0);
 	KUNIT_EXPECT_TRUE(test, folio_is_blocked(folio));
 	fuse_wb_answer(wb->server, req, 0);
-	/* Without FUSE_ASYNC_READ it is the reader that unlocks the folio */
+	/* Without FUSE_ASYNC_READ, the reader unlocks the folio */
 	KUNIT_EXPECT_EQ(test, fuse_wb_join(call), 0);
 	KUNIT_EXPECT_FALSE(test, folio_is_blocked(folio));
 }
 
-/* Dirty or clean, it moves, unless somebody has pinned it, as any other folio. */
+/* Dirty or clean, it can be migrated unless it is pinned, like any other folio. */
 static void other_folio_of_fuse_is_not_blocked(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -117,7 +117,7 @@ static void folio_of_other_file_is_not_blocked(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, folio_test_locked(folio));
 }
 
-/* Somebody is at work on it for a moment, so the next round will tell. */
+/* An uptodate folio is locked only for a short time: the next round retries it. */
 static void uptodate_folio_that_is_locked_is_not_blocked(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;
@@ -131,7 +131,7 @@ static void uptodate_folio_that_is_locked_is_not_blocked(struct kunit *test)
 	folio_unlock(folio);
 }
 
-/* Truncated while migration had it. */
+/* A folio that was truncated while it was isolated. */
 static void folio_without_file_is_not_blocked(struct kunit *test)
 {
 	struct fuse_wb *wb = test->priv;

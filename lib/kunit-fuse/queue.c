@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The way of a request: into the queue, out of it, and to its end. The states
+ * The path of a request: into the queue, out of it, and to its end. The states
  * and their locks are those of fs/fuse/dev.c, so that fuse_abort_conn() and a
- * killed sender find a request wherever it is.
+ * killed sender find the request in any state.
  */
 
 #include "server.h"
@@ -19,7 +19,7 @@ static const char * const what_names[] = {
  * fuse_wb_opcode_name - name an opcode
  * @opcode: the opcode
  *
- * Return: its name, or that it is some request.
+ * Return: its name, or "request" for other opcodes.
  */
 const char *fuse_wb_opcode_name(u32 opcode)
 {
@@ -72,7 +72,7 @@ static void log_event(struct fuse_wb_server *server, enum fuse_wb_what what,
 }
 
 /**
- * fuse_wb_print - print what the server has seen so far
+ * fuse_wb_print - print the server's log
  * @server: the server
  */
 void fuse_wb_print(struct fuse_wb_server *server)
@@ -143,10 +143,10 @@ static struct fuse_req *find_locked(struct fuse_wb_server *server, u64 opcodes,
 /**
  * fuse_wb_find - is such a request pending?
  * @server: the server
- * @opcodes: bit by opcode
+ * @opcodes: mask of opcodes
  *
- * Return: the first of them, which only a caller that holds these opcodes may
- * look at, or NULL.
+ * Return: the first of them, or NULL. Only a caller that holds these opcodes may
+ * dereference it.
  */
 struct fuse_req *fuse_wb_find(struct fuse_wb_server *server, u64 opcodes)
 {
@@ -159,7 +159,7 @@ struct fuse_req *fuse_wb_find(struct fuse_wb_server *server, u64 opcodes)
 	return req;
 }
 
-/* Take a pending request out of the queue, as the first half of a read does. */
+/* Dequeue a pending request, as in the first half of fuse_dev_do_read(). */
 static struct fuse_req *begin_read(struct fuse_wb_server *server, u64 opcodes,
 				   unsigned int nth)
 {
@@ -187,7 +187,7 @@ static struct fuse_req *begin_read(struct fuse_wb_server *server, u64 opcodes,
 	return req;
 }
 
-/* Return false if the connection was aborted meanwhile, and the request with it. */
+/* Return false if the connection was aborted meanwhile, which ended the request. */
 static bool end_read(struct fuse_wb_server *server, struct fuse_req *req)
 {
 	struct fuse_pqueue *fpq = &server->fud->pq;
@@ -217,13 +217,13 @@ static bool end_read(struct fuse_wb_server *server, struct fuse_req *req)
 }
 
 /**
- * fuse_wb_take_nth - take one of the pending requests, in whatever order
+ * fuse_wb_take_nth - take one of the pending requests, in any order
  * @server: the server
- * @opcodes: bit by opcode
+ * @opcodes: mask of opcodes
  * @nth: which of them, counted from 0
  *
- * Return: the request, which is then sent, until fuse_wb_answer() ends it or
- * fuse_wb_abort() does; NULL if not so many were pending.
+ * Return: the request, now in state FR_SENT until fuse_wb_answer() or
+ * fuse_wb_abort() ends it; NULL if fewer were pending.
  */
 struct fuse_req *fuse_wb_take_nth(struct fuse_wb_server *server, u64 opcodes,
 				  unsigned int nth)
@@ -236,7 +236,7 @@ struct fuse_req *fuse_wb_take_nth(struct fuse_wb_server *server, u64 opcodes,
 /**
  * fuse_wb_take_found - take a request if one is pending
  * @server: the server
- * @opcodes: bit by opcode
+ * @opcodes: mask of opcodes
  *
  * Return: the first of them, as fuse_wb_take_nth() does.
  */
@@ -246,11 +246,11 @@ struct fuse_req *fuse_wb_take_found(struct fuse_wb_server *server, u64 opcodes)
 }
 
 /**
- * fuse_wb_take - take a request, and wait for it if need be
+ * fuse_wb_take - take a request, and wait for it if necessary
  * @server: the server
- * @opcode: its opcode, which is to be held
+ * @opcode: its opcode, which must be held
  *
- * The test fails and ends if none arrives before the deadline.
+ * The test fails and is aborted if none arrives before the deadline.
  *
  * Return: the request, as fuse_wb_take_found() does.
  */
@@ -268,10 +268,10 @@ struct fuse_req *fuse_wb_take(struct fuse_wb_server *server, u32 opcode)
 /**
  * fuse_wb_read_half - begin to read a pending request
  * @server: the server
- * @opcode: its opcode, which is to be held
+ * @opcode: its opcode, which must be held
  *
- * Leaves the request where a server has it that is in the middle of read(2):
- * locked, so that whoever aborts the connection leaves it to the reader.
+ * Leaves the request in the state that it has while a server is in the middle of
+ * read(2): FR_LOCKED, so that an abort of the connection leaves it to the reader.
  *
  * Return: the request, for fuse_wb_read_rest().
  */
@@ -297,7 +297,7 @@ void fuse_wb_read_rest(struct fuse_wb_server *server, struct fuse_req *req)
 }
 
 /**
- * fuse_wb_read_rest_of_all - read the rest of whatever is half read
+ * fuse_wb_read_rest_of_all - read the rest of all requests that are half read
  * @server: the server, whose connection was aborted
  */
 void fuse_wb_read_rest_of_all(struct fuse_wb_server *server)
@@ -315,10 +315,10 @@ void fuse_wb_read_rest_of_all(struct fuse_wb_server *server)
 }
 
 /**
- * fuse_wb_answer_made - answer a request with what the test has made
+ * fuse_wb_answer_made - reply to a request with what the caller has filled in
  * @server: the server
  * @req: the request, which was taken and must not be touched afterwards
- * @error: 0 if its output arguments are filled, or as for fuse_wb_answer()
+ * @error: 0 if its output arguments are filled in, or as for fuse_wb_answer()
  */
 void fuse_wb_answer_made(struct fuse_wb_server *server, struct fuse_req *req,
 			 int error)
@@ -337,14 +337,13 @@ void fuse_wb_answer_made(struct fuse_wb_server *server, struct fuse_req *req,
 }
 
 /**
- * fuse_wb_answer - answer a request that was taken
+ * fuse_wb_answer - reply to a request that was taken
  * @server: the server
  * @req: the request, which must not be touched afterwards
- * @error: 0, or a negative errno; any other value is a malformed answer, which
- *	/dev/fuse would refuse and a virtio-fs device may give
+ * @error: 0, or a negative errno; any other value is a malformed reply, which
+ *	/dev/fuse would reject and a virtio-fs device may send
  *
- * For an error of 0 the answer is what a healthy server gives, as
- * fuse_wb_reply() makes it.
+ * For an error of 0 the reply is that of a healthy server, from fuse_wb_reply().
  */
 void fuse_wb_answer(struct fuse_wb_server *server, struct fuse_req *req,
 		    int error)
@@ -355,10 +354,10 @@ void fuse_wb_answer(struct fuse_wb_server *server, struct fuse_req *req,
 }
 
 /**
- * fuse_wb_answer_read - answer a READ with less than there is
+ * fuse_wb_answer_read - send a short reply to a READ
  * @server: the server
  * @req: the request, which must not be touched afterwards
- * @size: the bytes that the server says it read, of those of a healthy one
+ * @size: the number of bytes in the reply
  */
 void fuse_wb_answer_read(struct fuse_wb_server *server, struct fuse_req *req,
 			 u32 size)
@@ -370,10 +369,10 @@ void fuse_wb_answer_read(struct fuse_wb_server *server, struct fuse_req *req,
 }
 
 /**
- * fuse_wb_answer_write - answer a WRITE with a count of the test's
+ * fuse_wb_answer_write - reply to a WRITE with a count chosen by the test
  * @server: the server
  * @req: the request, which must not be touched afterwards
- * @size: the bytes that the server says it wrote, also more than it was given
+ * @size: the count in the reply, which may be larger than the request
  */
 void fuse_wb_answer_write(struct fuse_wb_server *server, struct fuse_req *req,
 			  u32 size)
@@ -385,10 +384,10 @@ void fuse_wb_answer_write(struct fuse_wb_server *server, struct fuse_req *req,
 }
 
 /**
- * fuse_wb_count - how often has something happened?
+ * fuse_wb_count - count events in the log
  * @server: the server
- * @what: what
- * @opcode: to requests with this opcode
+ * @what: the event
+ * @opcode: of the requests
  *
  * Return: the number of such events.
  */
@@ -404,10 +403,10 @@ unsigned int fuse_wb_count(struct fuse_wb_server *server,
 }
 
 /**
- * fuse_wb_index - where in the log is an event?
+ * fuse_wb_index - find an event in the log
  * @server: the server
- * @what: what happened
- * @opcode: to a request with this opcode
+ * @what: the event
+ * @opcode: of the request
  * @nth: which of them, counted from 0
  *
  * Return: the index into the log, which grows with time, or -ENOENT.
@@ -451,8 +450,8 @@ static unsigned int count_folio(struct list_head *requests, struct folio *folio)
  * @server: the server
  * @folio: the folio
  *
- * Looks at all requests between fuse_simple_background() and their end. More
- * than one is corruption: the server may carry them out in any order.
+ * Counts all requests between fuse_simple_background() and their end. More than
+ * one corrupts data: the server may carry them out in any order.
  *
  * Return: their number.
  */

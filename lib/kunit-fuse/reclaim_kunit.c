@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What reclaim does with a folio under writeback depends on who reclaims:
+ * What reclaim does with a folio under writeback depends on the reclaimer:
  *
- *	global, memcg v2	mark it (PG_reclaim), activate it, go on
- *	kswapd, second round	count it (nr_immediate), activate it, go on
- *	legacy memcg		first round: mark it and go on
+ *	global, memcg v2	mark it (PG_reclaim), activate it, continue
+ *	kswapd, second round	count it (nr_immediate), activate it, continue
+ *	legacy memcg		first round: mark it, continue
  *				second round: wait, if it may enter the fs
  *
- * The wait is a deadlock if writeback ends only when a FUSE server has got the
- * memory that reclaim is to free. Where writeback may block, the second round
- * of legacy memcg does what the first does.
+ * The wait deadlocks if writeback ends only after the FUSE server has allocated
+ * the memory that reclaim is about to free. Where writeback may block, the second
+ * round of legacy memcg does the same as the first.
  *
  * Promise: reclaim
  */
@@ -32,7 +32,7 @@ static bool memcg_is_legacy(void)
 	return !cgroup_subsys_on_dfl(memory_cgrp_subsys);
 }
 
-/* That of the root cgroup, which never goes away. */
+/* The root cgroup, which is never freed. */
 static struct mem_cgroup *my_memcg(void)
 {
 	struct mem_cgroup *memcg;
@@ -81,7 +81,7 @@ static const struct reclaim_case {
 
 KUNIT_ARRAY_PARAM_DESC(reclaim, reclaim_cases, name);
 
-/* The one case in which reclaim waits. */
+/* The only case in which reclaim waits. */
 static bool legacy_waits(const struct reclaim_case *param)
 {
 	return param->who == MEMCG && !param->may_block && param->marked &&
@@ -158,7 +158,7 @@ static void forget_writeback(void *pgdat)
 	clear_bit(PGDAT_WRITEBACK, &((struct pglist_data *)pgdat)->flags);
 }
 
-/* kswapd throttles itself by this count when all it meets is under writeback. */
+/* kswapd throttles itself by this count when all folios are under writeback. */
 static void kswapd_counts_folio_that_comes_round_again(struct kunit *test)
 {
 	struct fuse_wb_reclaim reclaim = {
@@ -180,7 +180,7 @@ static void kswapd_counts_folio_that_comes_round_again(struct kunit *test)
 	fuse_wb_expect_folio(wb, reclaim.folio, FUSE_WB_WRITEBACK);
 }
 
-/* After the answer, the folio is like any other. */
+/* After the reply, the folio is reclaimed like any other. */
 static void folio_is_reclaimed_after_writeback(struct kunit *test)
 {
 	struct fuse_wb_reclaim reclaim = {
@@ -196,7 +196,7 @@ static void folio_is_reclaimed_after_writeback(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, IS_ERR(reclaim.folio));
 	lru_add_drain_all();
 	folio_clear_referenced(reclaim.folio);
-	/* Reclaim does not take what somebody refers to. */
+	/* Reclaim skips folios with other references. */
 	folio_put(reclaim.folio);
 	KUNIT_EXPECT_EQ(test, reclaim_folio(wb, &reclaim), 1);
 	KUNIT_EXPECT_TRUE(test, IS_ERR(filemap_get_folio(file->f_mapping, 0)));
@@ -229,10 +229,10 @@ static int reclaim_init(struct kunit *test)
 	return fuse_wb_init_writeback_cache(test);
 }
 
-/* The legacy hierarchy of the suite, or why there is none. */
+/* The legacy hierarchy of the suite, or the error if there is none. */
 static struct vfsmount *legacy_mnt;
 
-/* Mount the memory controller as legacy, as long as nobody else uses it. */
+/* Mount the memory controller as legacy; this fails if it is in use. */
 static int reclaim_legacy_suite_init(struct kunit_suite *suite)
 {
 	struct file_system_type *type = get_fs_type("cgroup");
@@ -266,7 +266,7 @@ static void reclaim_legacy_suite_exit(struct kunit_suite *suite)
 	while (memcg_is_legacy() && time_before(jiffies, end))
 		schedule_timeout_uninterruptible(1);
 	if (memcg_is_legacy())
-		pr_err("the memory controller did not come back to cgroup v2\n");
+		pr_err("the memory controller was not returned to cgroup v2\n");
 }
 
 static int reclaim_legacy_init(struct kunit *test)

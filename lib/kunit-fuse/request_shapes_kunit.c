@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Writeback packs dirty folios into WRITE requests. A request covers folios
- * that lie next to each other in the file, as many as the server takes, and
- * ends where the file ends. On a broken kernel a request is longer than the
- * server's buffer, data lands at a wrong offset, or the file grows beyond what
- * was written to it.
+ * Writeback packs dirty folios into WRITE requests. A request covers contiguous
+ * folios, as many as the server accepts, and ends at EOF. On a broken kernel a
+ * request is longer than the server's buffer, data is written to a wrong offset,
+ * or the file grows beyond what was written to it.
  *
  * Promise: request-shapes
  */
@@ -29,7 +28,7 @@ static int request_shapes_init(struct kunit *test)
 
 /*
  * Expect that the next WRITE is for @size bytes at page @index, and that its
- * folios are those of these pages, whole and in order. Then answer it.
+ * folios are those of these pages, whole and in order. Then reply to it.
  */
 static void expect_write(struct fuse_wb *wb, pgoff_t index, u32 size)
 {
@@ -84,7 +83,7 @@ static void request_has_no_more_than_max_pages(struct kunit *test)
 	expect_no_more_writes(wb);
 }
 
-/* Half a page more than two pages is no room for a third. */
+/* Half a page beyond two pages leaves no room for a third. */
 static void request_has_no_more_than_max_write(struct kunit *test)
 {
 	static const struct fuse_wb_options small = {
@@ -102,7 +101,7 @@ static void request_has_no_more_than_max_write(struct kunit *test)
 	expect_no_more_writes(wb);
 }
 
-/* The arrays of a request grow twice on the way there. */
+/* The arrays of the request are reallocated twice before that. */
 static void request_grows_to_max_pages(struct kunit *test)
 {
 	static const struct fuse_wb_options large = {
@@ -163,8 +162,8 @@ static void tail_ends_where_the_file_does(struct kunit *test)
 }
 
 /*
- * Dirty folios @first to 3 of a file of four pages, and start writeback while
- * none may be sent. Then let the file shrink to @size bytes and sending go on.
+ * Dirty folios @first to 3 of a file of four pages, and start writeback under
+ * nowrite. Then shrink the file to @size bytes and release nowrite.
  */
 static void shrink_while_queued(struct fuse_wb *wb, struct file *file,
 				pgoff_t first, loff_t size)
@@ -197,7 +196,7 @@ static void request_is_cropped_at_the_size_when_it_is_sent(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fuse_wb_write_in(req)->offset, PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, fuse_wb_write_in(req)->size, PAGE_SIZE + 10);
 	KUNIT_EXPECT_EQ(test, req->args->in_args[1].size, PAGE_SIZE + 10);
-	/* The folio beyond the end goes nowhere, and waits for nothing. */
+	/* The folio beyond EOF is not sent, and its writeback has ended. */
 	fuse_wb_expect_counters(wb, 0, 2);
 	fuse_wb_answer(wb->server, req, 0);
 	expect_no_more_writes(wb);

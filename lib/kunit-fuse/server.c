@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The life of a server: its file system type, its mount and its thread.
+ * Start and stop of a server: its file system type, its mount and its thread.
  */
 
 #include <linux/fs_context.h>
@@ -9,7 +9,7 @@
 
 #include "server.h"
 
-/* FUSE's context comes first: it is what fs/fuse finds in fsc->fs_private. */
+/* The FUSE context must be first: fs/fuse expects it in fsc->fs_private. */
 struct fuse_wb_context {
 	struct fuse_fs_context fuse;
 	struct fuse_wb_server *server;
@@ -41,7 +41,7 @@ static int fuse_wb_fill_super(struct super_block *sb, struct fs_context *fsc)
 	server->sb = sb;
 	server->fc = get_fuse_conn_super(sb);
 	fuse_dev_install(server->fud, server->fc);
-	/* Throttling would make the tests wait for what they hold. */
+	/* Throttled writers would wait for the WRITEs that the test holds. */
 	sb->s_bdi->capabilities &= ~BDI_CAP_STRICTLIMIT;
 	bdi_set_max_ratio(sb->s_bdi, 100);
 	fuse_send_init(get_fuse_mount_super(sb));
@@ -124,7 +124,7 @@ static void fuse_wb_kill_sb(struct super_block *sb)
 	fuse_mount_destroy(fm);
 }
 
-/* Not registered: nobody but a test can mount it. */
+/* Not registered, so that only tests can mount it. */
 static struct file_system_type fuse_wb_fs_type = {
 	.owner = THIS_MODULE,
 	.name = "fuse_wb_kunit",
@@ -151,7 +151,7 @@ static int fuse_wb_server_mount(struct fuse_wb_server *server)
 	return PTR_ERR_OR_ZERO(server->mnt);
 }
 
-/* The opcodes that the thread answers, bit by opcode. */
+/* Mask of the opcodes that the thread replies to. */
 static u64 not_held(struct fuse_wb_server *server)
 {
 	return ~READ_ONCE(server->held);
@@ -176,9 +176,9 @@ static int fuse_wb_server_thread(void *data)
 /**
  * fuse_wb_server_start - mount a file system and serve it
  * @test: the test to serve
- * @options: what to say to INIT, which has to live as long as the server
+ * @options: the reply to INIT; has to live as long as the server
  *
- * The server takes part in no cleanup: see fuse_wb_init().
+ * Registers no cleanup action: see fuse_wb_init().
  *
  * Return: the server, for fuse_wb_server_stop(), or an ERR_PTR().
  */
@@ -216,11 +216,11 @@ free:
 }
 
 /**
- * fuse_wb_server_stop - unmount, and see that the connection goes away
+ * fuse_wb_server_stop - unmount, and check that the connection is released
  * @server: the server; all files on its mount are closed
  *
- * Aborts the connection first, so that nothing here can wait for an answer. A
- * connection that does not go away fails the test.
+ * Aborts the connection first, so that nothing here can wait for a reply. A
+ * connection that is not released fails the test.
  */
 void fuse_wb_server_stop(struct fuse_wb_server *server)
 {
@@ -231,16 +231,16 @@ void fuse_wb_server_stop(struct fuse_wb_server *server)
 	kern_unmount(server->mnt);
 	if (!wait_for_completion_timeout(&server->released, FUSE_WB_DEADLINE)) {
 		fuse_wb_print(server);
-		KUNIT_FAIL(test, "something still refers to the connection");
+		KUNIT_FAIL(test, "the connection is still referenced");
 		return;
 	}
 	KUNIT_EXPECT_LE_MSG(test, server->nr_events, FUSE_WB_EVENTS,
-			    "the log was too short");
+			    "the log had no room for all events");
 }
 
 /**
  * fuse_wb_server_free - free a server
- * @server: from fuse_wb_server_stop(); it stays if its connection does
+ * @server: from fuse_wb_server_stop(); leaked if its connection was not released
  */
 void fuse_wb_server_free(struct fuse_wb_server *server)
 {
@@ -261,7 +261,7 @@ void fuse_wb_hold(struct fuse_wb_server *server, u32 opcode)
 }
 
 /**
- * fuse_wb_release - have requests with an opcode answered again
+ * fuse_wb_release - let the server thread reply to requests with an opcode again
  * @server: the server
  * @opcode: the opcode; requests that the test took stay with the test
  */
@@ -275,7 +275,7 @@ void fuse_wb_release(struct fuse_wb_server *server, u32 opcode)
 
 /**
  * fuse_wb_abort - abort the connection
- * @server: the server; requests that the test took have ended, except those
+ * @server: the server; this ends the requests that the test took, except those
  *	that are half read
  */
 void fuse_wb_abort(struct fuse_wb_server *server)

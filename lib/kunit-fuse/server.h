@@ -2,20 +2,20 @@
 /*
  * A FUSE server inside the kernel, for tests.
  *
- * Its superblock is that of FUSE, its connection has an input queue of its own.
- * A request that arrives is answered at once by the server's thread, as a small
- * and healthy server would, unless the test holds its opcode. Then the request
- * stays where it is until the test takes it, looks at it and answers it.
+ * It uses a FUSE superblock, and a connection with its own input queue. The
+ * server's thread replies to each request at once, as a small and healthy server
+ * would, unless the test holds its opcode. Then the request stays pending until
+ * the test takes it, looks at it and replies.
  *
  *	sender            queue (fiq->pending)     test, or server thread
  *
- *	->send_req()  ->  pending  ----- take ---->  sent  --- answer -->  ended
+ *	->send_req()  ->  pending  ----- take ---->  sent  --- reply --->  ended
  *	                     |                        ^
  *	                     +--- read_half --> half read
  *
- * Nothing lies between a sender and the queue: when a function that sends
- * requests without waiting for them has returned, its requests are pending. So
- * a test that finds none needs no fence to know that none was sent.
+ * Senders queue requests directly: when a function that sends requests without
+ * waiting for them has returned, its requests are pending. So a test that finds
+ * none needs no fence to know that none was sent.
  */
 
 #ifndef _FUSE_WB_SERVER_H
@@ -28,7 +28,7 @@
 
 #include "../../fs/fuse/fuse_i.h"
 
-/* A wait that takes longer has failed: it prints what it awaited. */
+/* A wait that takes longer fails, and prints what it waited for. */
 #define FUSE_WB_DEADLINE	(10 * HZ)
 
 #define FUSE_WB_EVENTS		512U
@@ -46,16 +46,16 @@ enum fuse_wb_node {
 };
 
 /**
- * struct fuse_wb_options - what the server says to INIT, and how it is mounted
+ * struct fuse_wb_options - the server's reply to INIT, and how it is mounted
  *
- * @flags: INIT flags besides those that the limits below need
+ * @flags: INIT flags in addition to those that the limits below need
  * @max_write: bytes a WRITE may carry; 0 stands for 1 MiB
  * @max_pages: pages a request may carry; 0 stands for 256
- * @max_background: background requests that the queue may see at one time; 0
- *	stands for FUSE's default
- * @congestion_threshold: background requests that keep the flusher away; 0
- *	stands for FUSE's default
- * @sync_fs: trust the server as virtiofs does, and have syncfs(2) wait for it
+ * @max_background: background requests that may be in the queue simultaneously;
+ *	0 stands for FUSE's default
+ * @congestion_threshold: background requests from which the flusher skips the
+ *	mount; 0 stands for FUSE's default
+ * @sync_fs: trust the server, as virtiofs does: syncfs(2) waits for it
  * @dax: DAX device for every regular file, or NULL
  */
 struct fuse_wb_options {
@@ -81,11 +81,11 @@ enum fuse_wb_what {
  *
  * @what: what happened to the request
  * @opcode: of the request
- * @unique: of the request, which the kernel counts up
+ * @unique: of the request, which the kernel increments
  * @nodeid: of the request
  * @offset: in bytes, for requests that have one
  * @size: in bytes, for requests that have one
- * @error: of the answer
+ * @error: of the reply
  */
 struct fuse_wb_event {
 	enum fuse_wb_what what;
@@ -106,15 +106,15 @@ struct fuse_wb_event {
  * @sb: the superblock
  * @fc: the connection
  * @fud: the device, which has the requests that were taken
- * @thread: answers what is not held
+ * @thread: replies to requests that are not held
  * @changed: woken by every event
- * @released: completed when the connection has gone
- * @lock: protects what follows; inside fc->bg_lock and fiq->lock
- * @held: bit by opcode
+ * @released: completed when the connection has been freed
+ * @lock: protects what follows; nests inside fc->bg_lock and fiq->lock
+ * @held: mask of opcodes
  * @attr: attributes of the nodes, as the server knows them
- * @open_flags: of the answer to OPEN
- * @backing_id: of the answer to OPEN, for FOPEN_PASSTHROUGH
- * @nr_events: events so far, also those for which there was no room
+ * @open_flags: of the reply to OPEN
+ * @backing_id: of the reply to OPEN, for FOPEN_PASSTHROUGH
+ * @nr_events: events so far, including those for which there was no room
  * @events: the log
  */
 struct fuse_wb_server {
@@ -194,9 +194,9 @@ static inline struct folio *fuse_wb_folio(const struct fuse_req *req,
 }
 
 /*
- * Wait until @condition holds. Past the deadline the test fails and ends, with
- * the condition and the server's log printed. What others than the server
- * change is looked at once a jiffy.
+ * Wait until @condition holds. At the deadline, print the condition and the
+ * server's log, and abort the test. Only the server wakes this up: other changes
+ * are polled for once per jiffy.
  */
 #define fuse_wb_await(server, condition)				\
 do {									\
@@ -208,7 +208,7 @@ do {									\
 			continue;					\
 		fuse_wb_print(__server);				\
 		KUNIT_FAIL_AND_ABORT(__server->test,			\
-				     "waited in vain for: %s",		\
+				     "timed out waiting for: %s",	\
 				     #condition);			\
 	}								\
 } while (0)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The server and the fixture themselves: what they see, what they can do, and
- * that a test which ends anywhere leaves nothing behind.
+ * Tests of the server and the fixture themselves: the log, holding of requests,
+ * and that a test that ends anywhere leaks nothing.
  */
 
 #include <linux/pagemap.h>
@@ -22,7 +22,7 @@ static void request_is_answered_unless_held(struct kunit *test)
 	fuse_wb_hold(wb->server, FUSE_FSYNC);
 	call = fuse_wb_start(wb, fuse_wb_do_fsync, file, 0, 0);
 	fuse_wb_await(wb->server, fuse_wb_find(wb->server, BIT_ULL(FUSE_FSYNC)));
-	/* What comes later is answered, and the request is still there. */
+	/* Later requests get replies while this one is still pending. */
 	fuse_wb_open(wb, "other");
 	KUNIT_ASSERT_NOT_NULL(test, fuse_wb_find(wb->server, BIT_ULL(FUSE_FSYNC)));
 	req = fuse_wb_take(wb->server, FUSE_FSYNC);
@@ -106,8 +106,8 @@ static void signal_interrupts_request_that_was_taken(struct kunit *test)
 
 /*
  * The test ends with two calls blocked, a request half read, one taken, one
- * pending and a file mapped, as after a failed assertion. That the connection
- * has gone shows that its requests and inodes have.
+ * pending and a file mapped, as after a failed assertion. The connection is freed
+ * only after its requests and inodes.
  */
 static void test_that_ends_anywhere_leaves_nothing(struct kunit *test)
 {

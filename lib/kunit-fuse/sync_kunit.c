@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * sync(2) serves the whole system. It has a FUSE server sent everything that is
- * dirty, and does not wait for the answers: a server that gives none would stop
- * everybody, and with them suspend. On a broken kernel it waits, or leaves dirty
- * data behind.
+ * sync(2) works for the whole system. It sends all dirty data to a FUSE server,
+ * and does not wait for the replies: a server that sends none would block every
+ * caller, and suspend as well. On a broken kernel it waits, or skips dirty data.
  *
  * Promise: sync-2
  */
@@ -14,7 +13,7 @@
 
 #include "fixture.h"
 
-/* What sync(2) does with a superblock; the data is the superblock. */
+/* sync(2) of one superblock, which is the data */
 static long do_sync_inodes(struct fuse_wb_call *call)
 {
 	struct super_block *sb = call->data;
@@ -26,7 +25,7 @@ static long do_sync_inodes(struct fuse_wb_call *call)
 	return 0;
 }
 
-/* What syncfs(2) does; the data is the superblock. */
+/* syncfs(2) of the superblock in the data */
 static long do_sync_filesystem(struct fuse_wb_call *call)
 {
 	struct super_block *sb = call->data;
@@ -69,7 +68,7 @@ static void sync_does_not_wait_for_held_write(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, list_empty(&file_inode(file)->i_wb_list));
 }
 
-/* The same file without the flag shows that it is the flag that counts. */
+/* Positive control: the same file without AS_WRITEBACK_MAY_BLOCK. */
 static void sync_waits_for_writeback_that_ends(struct kunit *test)
 {
 	const struct sync_case *param = test->param_value;
@@ -115,8 +114,8 @@ static const struct fuse_wb_options trusted = {
 };
 
 /*
- * virtio-fs trusts its server: there syncfs(2) waits for the WRITEs in flight,
- * and then has the server sync, too.
+ * virtio-fs trusts its server: syncfs(2) waits for the WRITEs in flight, and then
+ * sends SYNCFS.
  *
  * Promise: 660585b56e63
  */
@@ -144,8 +143,8 @@ static void syncfs_waits_for_a_trusted_server(struct kunit *test)
 }
 
 /*
- * A folio is dirty again while its WRITE is in flight. A broken kernel skips it,
- * and the server syncs without its new bytes.
+ * A folio is redirtied while its WRITE is in flight. A broken kernel skips it, and
+ * SYNCFS is sent before its new data.
  *
  * Promise: 660585b56e63
  */
@@ -165,7 +164,7 @@ static void syncfs_follows_what_was_dirtied_again(struct kunit *test)
 	folio_mark_dirty(folio);
 	folio_unlock(folio);
 	call = fuse_wb_start(wb, do_sync_filesystem, server->sb, 0, 0);
-	/* It is the flusher that waits there, and the call for the flusher. */
+	/* The folio's waiter is the flusher; the call waits for the flusher. */
 	fuse_wb_await_blocked(call, folio_test_waiters(folio));
 
 	fuse_wb_answer(server, req, 0);
@@ -181,13 +180,13 @@ static void syncfs_follows_what_was_dirtied_again(struct kunit *test)
 	fuse_wb_expect_folio(wb, folio, FUSE_WB_CLEAN);
 }
 
-/* The data is the inode. */
+/* inode_drain_writes() of the inode in the data */
 static long do_drain(struct fuse_wb_call *call)
 {
 	return inode_drain_writes(call->data);
 }
 
-/* Start it on a file with a WRITE that is held, @req; it waits for @folio. */
+/* Start do_drain() on a file whose WRITE, @req, is held; it waits for @folio. */
 static struct fuse_wb_call *start_drain(struct fuse_wb *wb, struct folio **folio,
 					struct fuse_req **req)
 {
@@ -203,7 +202,7 @@ static struct fuse_wb_call *start_drain(struct fuse_wb *wb, struct folio **folio
 }
 
 /*
- * swapon(2) has the writes of the file end first, with the lock of the inode held.
+ * swapon(2) drains the writes of the file first, while it holds the inode lock.
  *
  * Promise: kill
  */

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who writes back a dirty folio of a file: the flushers and fsync, many folios
- * at a time, through ->writepages. Reclaim and migration leave it alone, if its
- * writeback may block or there is no ->writepage. On a broken kernel they call
- * ->writepage, for one folio in the order of the LRU, and wait for whatever the
- * file system waits for. There are file systems that need that.
+ * The flushers and fsync write back dirty folios of a file, many per call,
+ * through ->writepages. Reclaim and migration skip a folio if its writeback may
+ * block or there is no ->writepage. On a broken kernel they call ->writepage, for
+ * single folios in LRU order, and wait for whatever the file system waits for.
+ * Some other file systems need that.
  *
- * FUSE has no ->writepage, so a mapping is made up that has one, which counts.
+ * FUSE has no ->writepage, so the tests replace a_ops with one that counts calls.
  */
 
 #include <kunit/static_stub.h>
@@ -21,7 +21,7 @@
 #include "../../mm/swap.h"
 #include "fixture.h"
 
-/* How often the made-up mapping had to write. */
+/* Calls of ->writepage of the replaced a_ops. */
 static atomic_t writepage_calls;
 
 static int count_writepage(struct page *page, struct writeback_control *wbc)
@@ -55,7 +55,7 @@ static const struct mapping_case {
 
 KUNIT_ARRAY_PARAM_DESC(mapping, mapping_cases, name);
 
-/* What the file of FUSE has, and gets back before it is closed. */
+/* The a_ops of the FUSE file, restored before it is closed. */
 static const struct address_space_operations *fuse_aops;
 
 static void restore_aops(void *mapping)
@@ -75,7 +75,7 @@ static void make_up(struct kunit *test, struct file *file,
 	file->f_mapping->a_ops = aops;
 }
 
-/* A dirty folio of a file that is made up so, without a reference. */
+/* A dirty folio of a file with the a_ops of @param, without a reference. */
 static struct folio *dirty_folio(struct fuse_wb *wb, struct file **file,
 				 const struct mapping_case *param)
 {
@@ -86,7 +86,7 @@ static struct folio *dirty_folio(struct fuse_wb *wb, struct file **file,
 	return fuse_wb_first_folio(wb, *file);
 }
 
-/* Expect that nobody has tried to write @folio, which is where it was. */
+/* Expect that @folio was neither written nor moved. */
 static void expect_untouched(struct fuse_wb *wb, struct file *file,
 			     struct folio *folio)
 {
@@ -128,8 +128,8 @@ static void pageout_leaves_folio_of_a_file_alone(struct kunit *test)
 }
 
 /*
- * Reclaim meets a dirty folio at the tail of the LRU. @again: it has met it
- * before, and has found nothing better in the whole node.
+ * Reclaim finds a dirty folio at the tail of the LRU. @again: it has seen the
+ * folio before, and all flags of the node are set.
  */
 static void check_reclaim(struct kunit *test, bool kswapd, bool again)
 {
@@ -155,7 +155,7 @@ static void check_reclaim(struct kunit *test, bool kswapd, bool again)
 	KUNIT_EXPECT_EQ(test, 0, fuse_wb_run(wb, fuse_wb_do_reclaim, &reclaim,
 					     0, 0));
 	node->flags = node_flags;
-	/* For shrink_inactive_list(), which wakes the flushers. */
+	/* By this count shrink_inactive_list() wakes the flushers. */
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_unqueued_dirty, 1);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_pageout, 0);
 	KUNIT_EXPECT_EQ(test, reclaim.stat.nr_activate[1], 1);
@@ -163,7 +163,7 @@ static void check_reclaim(struct kunit *test, bool kswapd, bool again)
 				 immediate);
 	expect_untouched(wb, file, reclaim.folio);
 	KUNIT_EXPECT_TRUE(test, folio_test_active(reclaim.folio));
-	/* So that it is freed as soon as a flusher has written it. */
+	/* PG_reclaim: it is rotated for reclaim when a flusher has written it. */
 	KUNIT_EXPECT_TRUE(test, folio_test_reclaim(reclaim.folio));
 }
 
@@ -193,7 +193,7 @@ static void migration_leaves_dirty_folio_alone(struct kunit *test)
 	struct folio *folio;
 	struct file *file;
 
-	/* A dirty folio that it cannot move as it is. */
+	/* Without ->migrate_folio, a dirty folio cannot be moved. */
 	folio = dirty_folio(wb, &file, &mapping_cases[2]);
 	for (mode = MIGRATE_ASYNC; mode <= MIGRATE_SYNC; mode++)
 		KUNIT_EXPECT_EQ_MSG(test, 1,
@@ -226,7 +226,7 @@ static void restore_flag(void *mapping)
 	mapping_set_writeback_may_block(mapping);
 }
 
-/* A dirty folio of a file of a file system like NILFS2. */
+/* A dirty folio whose writeback does not block, like those of NILFS2. */
 static struct folio *dirty_folio_of_other(struct kunit *test,
 					  const struct mapping_case *param)
 {
@@ -269,9 +269,9 @@ static void put_file(void *file)
 }
 
 /*
- * Nobody but reclaim writes shmem. Where there is no swap space, it comes back
- * with the folio dirty and not to be tried again soon. That it has been asked
- * shows in a flag that pageout() takes away then.
+ * Only reclaim writes shmem. Without swap space, ->writepage redirties the folio
+ * and has it activated. That it was called shows in PG_reclaim, which pageout()
+ * clears in this case.
  *
  * Promise: writepage-swap
  */
@@ -304,7 +304,7 @@ static void pageout_asks_shmem_to_write(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, folio_test_reclaim(folio));
 }
 
-/* The last one that swapon(2) would take. */
+/* The type that swapon(2) would use last. */
 #define SWAP_TYPE	(MAX_SWAPFILES - 1)
 
 #ifdef CONFIG_SWAP
@@ -313,7 +313,7 @@ static void end_swap_space(void *unused)
 	exit_swap_address_space(SWAP_TYPE);
 }
 
-/* There is none at boot: make up the mapping of the swap cache. */
+/* There is no swap space at boot: create a mapping for the swap cache. */
 static void make_swap_space(struct kunit *test)
 {
 	KUNIT_ASSERT_EQ(test, init_swap_address_space(SWAP_TYPE, 1), 0);
@@ -327,7 +327,7 @@ static void make_swap_space(struct kunit *test)
 }
 #endif
 
-/* Instead of swap_writepage(), as there is no disk to write to. */
+/* Replaces swap_writepage(), as there is no disk to write to. */
 static int count_swap_writepage(struct page *page,
 				struct writeback_control *wbc)
 {
@@ -338,7 +338,7 @@ static int count_swap_writepage(struct page *page,
 }
 
 /*
- * Nobody but reclaim writes what is in the swap cache.
+ * Only reclaim writes folios of the swap cache.
  *
  * Promise: writepage-swap
  */

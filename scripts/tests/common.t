@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# common.sh: the lock of a build directory, and waiting for one of several commands.
+# Tests of common.sh: the lock of a build directory, and waiting for one of several
+# commands.
 
 . "$(dirname "$0")/tap.sh"
 
 export O=$SCRATCH/build LOCK_TIMEOUT=30
 unset FUSE_WB_LOCKED IMAGE
 
-# script NAME LINE...: a script that sources common.sh and does these lines. It tells
-# what it does with say, in the order of what all of them say.
+# script NAME LINE...: a script that sources common.sh and runs these lines. It logs what
+# it does with say, to one log for all scripts.
 script()
 {
 	{
@@ -22,7 +23,7 @@ script()
 	} >"$SCRATCH/$1"
 }
 
-# together NAME...: run scripts side by side; their statuses are in $statuses.
+# together NAME...: run scripts concurrently; their statuses are in $statuses.
 together()
 {
 	local name pids=()
@@ -41,7 +42,7 @@ together()
 
 script first 'lock_making' 'say makes' 'until_said "second is waiting"' 'say made' 'unlock_build' \
 	'until_said "second has made"'
-# What a second one says on its error output goes before all else.
+# The error output of a second script goes before all else.
 script second 'until_said "first makes"' \
 	'note() { case $* in *"waiting until it has"*) say "is waiting" ;; esac; }' \
 	'lock_making' 'say makes' 'unlock_build' 'say "has made"'

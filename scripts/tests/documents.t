@@ -13,7 +13,7 @@ documents()
 	"$SCRIPTS/documents.py" "$@" >"$SCRATCH/out" 2>&1
 }
 
-# finds TEXT COMPLAINT TITLE: the README says TEXT, and this is what is wrong with it.
+# finds TEXT COMPLAINT TITLE: with TEXT in the README, expect this complaint.
 finds()
 {
 	printf '%b\n' "$1" >"$REPO/README.md"

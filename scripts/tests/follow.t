@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# follow.py on what guests are made to say: the order in which results are shown, and
-# how long they took.
+# follow.py on made-up output of guests: the order in which results are shown, and the
+# durations.
 
 . "$(dirname "$0")/tap.sh"
 
@@ -20,7 +20,7 @@ begin()
 {
 	rm -rf "$SCRATCH"/{1,2,ended}
 	mkdir -p "$SCRATCH"/{1,2}
-	# Not by what comes up in the background: await() would see what the last one showed.
+	# Not in the background process: await() could see the output of the previous one.
 	: >"$SCRATCH/shown"
 	"$SCRIPTS/follow.py" "$SCRATCH" --plan "$SCRATCH/plan" --known "$SCRATCH/known/um" \
 		--durations "$SCRATCH/durations" "$@" 2>"$SCRATCH/shown" &
@@ -33,7 +33,7 @@ say()
 	printf '%s\n' "${@:2}" >>"$SCRATCH/$1/out.txt"
 }
 
-# program GUEST PROGRAM TEST...: all of a program that passes.
+# program GUEST PROGRAM TEST...: the whole output of a program that passes.
 program()
 {
 	local guest=$1 program=$2 test
@@ -46,7 +46,7 @@ program()
 	say "$guest" "ok 1 selftests: fuse_wb: $program"
 }
 
-# await TEXT: until it is shown; says so when that takes too long.
+# await TEXT: wait until it is shown; complain if that takes too long.
 await()
 {
 	local left=100
@@ -58,7 +58,7 @@ await()
 	[ "$left" -gt 0 ] || echo "# '$1' was not shown in 10 s"
 }
 
-# end: the follower ends, having shown all.
+# end: wait for the follower to show all and end.
 end()
 {
 	: >"$SCRATCH/ended"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The guest, on the kernels that the build directory O has: what a command prints
-# and how it ends reach the host, and a guest that dies, hangs or panics never
+# Tests of the guest, with the kernels in the build directory O: the output and the
+# status of a command reach the host, and a guest that dies, hangs or panics never
 # counts as a pass.
 
 . "$(dirname "$0")/tap.sh"
@@ -18,7 +18,7 @@ guest()
 	ARCH=$1 TIMEOUT=$2 "$SCRIPTS/guest.sh" "$SCRATCH" "$SCRATCH/initrd" 2>"$SCRATCH/said"
 }
 
-# What ends a guest at once: UML starts anew on a reboot.
+# The command that ends a guest at once: on a reboot, UML would start again.
 declare -A leave=([x86_64]='reboot -f' [um]='poweroff -f')
 
 for arch in x86_64 um; do
@@ -65,8 +65,8 @@ is $? 2 "make exec refuses a program that is not there"
 "$SCRIPTS/exec.sh" '' 2>"$SCRATCH/said"
 is $? 2 "make exec wants a command"
 
-# ^C: an interrupt to the whole group, as a terminal sends it. Whoever runs this beside
-# something else may ignore SIGINT, and a shell cannot undo that.
+# ^C: SIGINT to the whole process group, as from a terminal. If this test runs in the
+# background, it may have inherited SIGINT as ignored, which a shell cannot undo.
 set -m
 env --default-signal=INT "$SCRIPTS/exec.sh" '/bin/busybox sleep 1000' >/dev/null 2>&1 &
 group=$!

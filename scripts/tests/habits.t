@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# habits.py on functions that have one habit each, and on ones that have none.
+# habits.py on functions with one habit each, and on functions without any.
 
 . "$(dirname "$0")/tap.sh"
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# kselftest.sh with a kernel, tests and guests that are made up: which guests run side by
-# side, and what becomes of what they say.
+# kselftest.sh with a fake kernel, tests and guests: which guests run concurrently, and
+# how their output is combined.
 
 . "$(dirname "$0")/tap.sh"
 
@@ -11,7 +11,7 @@ FAKE=$SCRATCH/fake
 export SCRATCH KUNIT_TREE KSRC=$KUNIT_TREE O=$SCRATCH/build ARCH=um PATH=$FAKE:$PATH
 unset JOBS TESTS REPEAT EXPECT EXTRA_PATCHES LEAVE_OUT DEBUG
 
-# fake FILE: a script of ours in place of another, from standard input.
+# fake FILE: replace a script by one from standard input.
 fake()
 {
 	{
@@ -41,7 +41,7 @@ SCRIPT
 fake "$REPO/scripts/rootfs.sh" <<<'echo initrd >"$1"'
 fake "$FAKE/strip" </dev/null
 
-# Three programs of two tests. One of those of b_test needs cgroup v2.
+# Three programs with two tests each. One test of b_test needs cgroup v2.
 fake "$FAKE/make" <<'SCRIPT'
 for word; do
 	case $word in INSTALL_PATH=*) dir=${word#*=} ;; esac
@@ -59,8 +59,8 @@ for program in a_test b_test c_test; do
 done >"$dir/kselftest-list.txt"
 SCRIPT
 
-# What a guest says of the tests in its run.sh. It waits until as many have begun as
-# BESIDE says; one with a test of the program DIES ends in the middle.
+# A fake guest prints results for the tests in its run.sh. It waits until BESIDE guests
+# have started; a guest with a test of the program DIES ends in the middle.
 fake "$REPO/scripts/guest.sh" <<'SCRIPT'
 name=$(basename "$1")
 echo "begin $name cgroup=$CGROUP slot=$GUEST_SLOT $(cat "$IMAGE")" >>"$SCRATCH/guests"
@@ -103,7 +103,7 @@ run()
 	env RESULTS_FILE="$SCRATCH/results" "$@" "$REPO/scripts/kselftest.sh" >"$SCRATCH/out" 2>"$SCRATCH/err"
 }
 
-# The results as they were shown, and those of results.json.
+# The results in the order shown, and those of results.json.
 shown()
 {
 	grep '^  ' "$SCRATCH/err" | paste -sd' '
@@ -155,7 +155,8 @@ is "$(shown | tr ' ' '\n' | grep -c first)" 4 "a guest that dies: the results of
 cp "$SCRATCH/known" "$O/durations/um-patched"
 : >"$SCRATCH/guests"
 set -m
-# Whoever runs this beside something else may ignore SIGINT, and a shell cannot undo that.
+# If this test runs in the background, it may have inherited SIGINT as ignored, which a
+# shell cannot undo.
 JOBS=2 BESIDE=2 HANGS=98762.$$ env --default-signal=INT "$REPO/scripts/kselftest.sh" \
 	>"$SCRATCH/out" 2>"$SCRATCH/err" &
 group=$!

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# list_tests.py on a program that prints what the kselftest harness prints for -l.
+# list_tests.py on a program that prints the output of the kselftest harness for -l.
 
 . "$(dirname "$0")/tap.sh"
 

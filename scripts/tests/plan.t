@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# plan.py on small lists of tests: which guest runs what, and in which order it is shown.
+# plan.py on small lists of tests: which guest runs what, and the order of the results.
 
 . "$(dirname "$0")/tap.sh"
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# promises.py in a repository of a promise, a test, a mutant and a patch.
+# promises.py in a repository with one promise, one test, one mutant and one patch.
 
 . "$(dirname "$0")/tap.sh"
 
@@ -14,7 +14,7 @@ promises()
 	"$REPO/scripts/promises.py" "$@" >"$SCRATCH/out" 2>&1
 }
 
-# complains TEXT TITLE: check fails and says TEXT; then the repository is as it was.
+# complains TEXT TITLE: check fails and prints TEXT; then restore the repository.
 complains()
 {
 	promises check

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# regress.py on what two kernels are said to have shown, and on lists of differences.
+# regress.py on made-up observations of two kernels, and lists of differences.
 
 . "$(dirname "$0")/tap.sh"
 
@@ -22,7 +22,7 @@ compare()
 	says "$SCRATCH/out" "$says" "$title: message"
 }
 
-# shows KERNEL LINE...: what a kernel has shown.
+# shows KERNEL LINE...: the observations of a kernel.
 shows()
 {
 	printf '%s\n' '# run 1' "${@:2}" >"$SCRATCH/$1.txt"

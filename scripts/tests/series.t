@@ -33,13 +33,13 @@ make_ksrc()
 		mkdir -p "$KSRC/$(dirname "$file")"
 		cp "$KUNIT_TREE/$file" "$KSRC/$file"
 	done
-	# What get_maintainer.pl takes for the top of a kernel tree.
+	# The files by which get_maintainer.pl recognizes the top of a kernel tree.
 	mkdir -p "$KSRC"/{Documentation,arch,drivers,init,ipc,scripts}
 	touch "$KSRC"/{COPYING,CREDITS,Kbuild,Makefile,README}
 	cp "$KUNIT_TREE/scripts/get_maintainer.pl" "$KSRC/scripts"
 }
 
-# What a tree is like, times of last change included.
+# The state of a tree, including modification times.
 picture()
 {
 	(cd "$1" && find . -type f -printf '%P %T@ %m\n' | sort && find . -type f -exec cksum {} + | sort)
@@ -150,7 +150,7 @@ am()
 	git -C "$SCRATCH/am" -c user.name="A Tester" -c user.email=tester@example.org "$@"
 }
 
-# Where the files of what git am has made differ from the patched tree.
+# Files that differ between the result of git am and the patched tree.
 am_differences()
 {
 	(cd "$SCRATCH/am" && find . -path ./.git -prune -o -type f -print | sort |
@@ -218,7 +218,7 @@ tree refresh
 is $? 2 "refresh refuses half of a series, as in a rebase"
 git -C "$O/tree" rebase --abort
 
-# What names a patch follows when another subject gives it another name.
+# Files that name a patch are updated when a new subject changes its name.
 printf '%s\n' "see $new" >"$REPO/notes.md"
 git -C "$REPO" add notes.md
 git -C "$O/tree" commit -q --amend -m "mm: change one comment

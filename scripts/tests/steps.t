@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# steps.sh, with steps that do nothing but take time: what is said of it, and that
-# nothing is left running.
+# steps.sh with steps that only take time: what is reported, and that no process is
+# left running.
 
 . "$(dirname "$0")/tap.sh"
 
-# steps LINE...: run these lines as check.sh runs its own.
+# steps LINE...: run these lines in place of those of check.sh.
 steps()
 {
 	{
@@ -16,13 +16,13 @@ steps()
 	O=$SCRATCH/build bash "$SCRATCH/steps" >"$SCRATCH/out" 2>"$SCRATCH/err"
 }
 
-# times: the lines of the end, without the seconds that differ from machine to machine.
+# times: the lines at the end, without the seconds, which differ between machines.
 times()
 {
 	sed -n -E 's/^fuse_wb: //; /^\[[0-9]+.[0-9]+\] took |^the slowest/s/0:0[0-9]/0:0N/gp' "$SCRATCH/err"
 }
 
-# Seconds apart, as a busy machine may add one to each.
+# The times differ by seconds, as a busy machine may add one to each.
 steps 'begin 2 "beside" sleep 7' 'pid=$child' 'check 1 "first" sleep 2' 'check 3 "third" sleep 4' \
 	'end_check 2 "beside" "$pid"' 'check 4 "fourth" true' 'end 0'
 is $? 0 "all steps pass: exit status"

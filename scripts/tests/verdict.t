@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# verdict.py on recorded runs. Each folder of logs/ holds what a run left (test.log,
-# dmesg.txt) and the file "case", which says how verdict.py is called, the status
-# it must exit with and what it must say.
+# verdict.py on recorded runs. Each folder of logs/ has the files of a run (test.log,
+# dmesg.txt) and the file "case" with the arguments of verdict.py, its expected exit
+# status and its expected output.
 
 . "$(dirname "$0")/tap.sh"
 
@@ -30,7 +30,7 @@ for folder in "$HERE"/logs/*/; do
 	ok $? "$name: junit.xml is XML"
 done
 
-# A test that may fail does, and another one passes.
+# One test that may fail fails, and another one passes.
 rm -rf "$SCRATCH/run"
 cp -r "$HERE/logs/expected-failure" "$SCRATCH/run"
 printf 'base\tmay-fail\t%s\n' sync_file_range_waits_for_held_write no_temporary_pages_are_used \
@@ -39,7 +39,7 @@ verdict "$SCRATCH/run" --splats "$SCRIPTS/splats" --expected "$SCRATCH/expected"
 is $? 0 "may-fail: exit status"
 says "$SCRATCH/out" 'failed, as listed: .*no_temporary_pages_are_used' "may-fail: message"
 
-# What was measured of each test, and the slowest when there are many.
+# The measured time of each test, and the slowest tests if there are many.
 rm -rf "$SCRATCH/run"
 mkdir "$SCRATCH/run"
 echo booted >"$SCRATCH/run/dmesg.txt"
@@ -89,7 +89,7 @@ for file in "$SCRATCH/empty" "$SCRATCH/missing"; do
 	is $? 69 "pattern file $(basename "$file"): exit status"
 done
 
-# Each pattern is a regular expression and matches what it stands for.
+# Each pattern is a valid regular expression and matches its example.
 while read -r line; do
 	printf '%s\n' "$line" >"$SCRATCH/run/dmesg.txt"
 	verdict "$SCRATCH/run" --splats "$SCRIPTS/splats"

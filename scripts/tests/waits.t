@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# waits.py on a tree of two functions, with a list of one place and a table of one row.
+# waits.py on a tree with two functions, a list with one place and a table with one row.
 
 . "$(dirname "$0")/tap.sh"
 

@@ -88,7 +88,7 @@ int uring_setup(struct uring *ring)
 	ring->fd = syscall(SYS_io_uring_setup, URING_ENTRIES, p);
 	if (ring->fd < 0)
 		return -1;
-	/* The mappings go with the process. */
+	/* The mappings go away when the process exits. */
 	ring->sq = mmap(NULL, p->sq_off.array + p->sq_entries * sizeof(__u32),
 			prot, MAP_SHARED, ring->fd, IORING_OFF_SQ_RING);
 	ring->cq = mmap(NULL, p->cq_off.cqes +

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Asynchronous reads and writes by libaio's system calls and by io_uring's, as
- * kinds of calls: each submits one and waits for its end.
+ * Asynchronous reads and writes through libaio and io_uring, as kinds of calls:
+ * each submits one request and waits for its completion.
  */
 
 #ifndef FUSE_WB_AIO_H
@@ -14,7 +14,7 @@
 #include "call.h"
 
 extern const struct call_op call_aio_pread;
-/* The same read, which is expected to block when it is submitted */
+/* The same read, expected to block in io_submit(2) */
 extern const struct call_op call_aio_pread_submit;
 extern const struct call_op call_aio_pwrite;
 /* The same for a write */
@@ -23,7 +23,7 @@ extern const struct call_op call_uring_pread;
 extern const struct call_op call_uring_pwrite;
 
 /**
- * struct aio - one read or write under way
+ * struct aio - one read or write in flight
  * @ctx: its context
  * @cb: what it does
  */
@@ -32,18 +32,24 @@ struct aio {
 	struct iocb cb;
 };
 
-/* io_submit(2) it, with @cmd an IOCB_CMD_*.  Return: 0, or -1 with errno. */
+/*
+ * Submit it with io_submit(2); @cmd is an IOCB_CMD_*.  Return: 0, or -1 with
+ * errno.
+ */
 int aio_submit(struct aio *aio, int cmd, const struct call_arg *arg);
 
-/* io_getevents(2) its end.  Return: what read or write would, with errno. */
+/*
+ * Wait for its completion with io_getevents(2).  Return: what read or write
+ * would return, with errno.
+ */
 long aio_wait(struct aio *aio);
 
 #define URING_ENTRIES	4
 
 /**
- * struct uring - a ring of io_uring, for one thread at a time
+ * struct uring - a ring of io_uring, used by one thread only
  * @fd: its descriptor
- * @p: what the kernel said of it
+ * @p: its parameters, filled in by io_uring_setup(2)
  * @sq: the mapping of the submission queue
  * @cq: the mapping of the completion queue
  * @sqes: the mapping of the submission queue's entries
@@ -59,10 +65,12 @@ struct uring {
 /* Return: 0, or -1 with errno. */
 int uring_setup(struct uring *ring);
 
-/* A read or write, with @op an IORING_OP_*; no user_data. */
+/* Prepare a read or write, with @op an IORING_OP_*; no user_data. */
 struct io_uring_sqe uring_sqe(int op, const struct call_arg *arg);
 
-/* Submit one, and do not wait for its end.  Return: 0, or -1 with errno. */
+/*
+ * Submit one without waiting for its completion.  Return: 0, or -1 with errno.
+ */
 int uring_submit(struct uring *ring, const struct io_uring_sqe *sqe);
 
 /* Wait for the next completion.  Return: 0, or -1. */

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A reply with attributes that is in flight while an asynchronous direct read or
- * write ends.
+ * A reply with attributes that is in flight while an asynchronous direct read
+ * or write completes.
  *
- * After a write the attributes that the server told before are old: a sound kernel
- * does not use them.  A read changes nothing: what the server told is as good as
- * before.  Linux 6.12 throws it away then, too, and shows the old size and times to
- * the very caller who asked for new ones.
+ * After a write, the attributes that the server sent earlier are stale: a
+ * correct kernel does not use them.  A read changes nothing, so they are still
+ * valid.  Linux 6.12 discards them in this case, too, and returns the old size
+ * and times to the very caller that requested new ones.
  *
  * Promise: fresh-attributes
  */
@@ -51,7 +51,7 @@ FIXTURE_VARIANT_ADD(attributes, fopen_direct_io)
 	.open_flags = FOPEN_DIRECT_IO,
 };
 
-/* For which io_submit(2) does not wait, either */
+/* io_submit(2) does not wait for this one, either */
 FIXTURE_VARIANT_ADD(attributes, fopen_direct_io_parallel)
 {
 	.read = &call_aio_pread, .write = &call_aio_pwrite,
@@ -83,8 +83,8 @@ static long do_statx(const struct call_arg *arg)
 static const struct call_op call_statx_to = { "statx", SYS_statx, do_statx };
 
 /*
- * Ask for attributes, make the call, and have the server tell then that the file is
- * longer, and how old.  Leaves in self->stx what the one who asked was told.
+ * Request attributes, make the call, then have the server reply with a larger
+ * size and a new mtime.  Stores in self->stx what statx(2) returned.
  */
 static void tell_after(struct __test_metadata *_metadata,
 		       struct _test_data_attributes *self,
@@ -107,11 +107,11 @@ static void tell_after(struct __test_metadata *_metadata,
 	ASSERT_EQ(1, server_release(d->m.ctl, 1));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	ASSERT_EQ(0, c->ret);
-	/* From now on the kernel gets the truth. */
+	/* From now on the server replies with the real attributes. */
 	ASSERT_EQ(0, server_drop_rules(d->m.ctl));
 }
 
-/* What the kernel knows without asking. */
+/* What the kernel has cached; this sends no request. */
 static void check_known(struct __test_metadata *_metadata,
 			struct _test_data_attributes *self, __u64 size)
 {
@@ -130,14 +130,14 @@ TEST_F(attributes, attributes_told_during_a_read_are_used)
 	check_known(_metadata, self, TOLD_SIZE);
 }
 
-/* The control: they are as they were before the write. */
+/* The control: the cached attributes are those from before the write. */
 TEST_F(attributes, attributes_told_before_a_write_are_not_used)
 {
 	struct stat st;
 
 	tell_after(_metadata, self, variant->write, FUSE_WRITE);
 	check_known(_metadata, self, BYTES);
-	/* Who asks again gets the truth. */
+	/* A new GETATTR returns the real attributes. */
 	ASSERT_EQ(0, fstat(self->d.fd, &st));
 	EXPECT_EQ(BYTES, st.st_size);
 	EXPECT_EQ(TOLD_TIME, st.st_mtim.tv_sec);

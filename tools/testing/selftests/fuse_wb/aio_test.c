@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Asynchronous direct I/O, of libaio and io_uring.
+ * Asynchronous direct I/O through libaio and io_uring.
  *
- * The requests of a call are under way together, and the caller is not.  What
- * must not get lost with him: an error, the size of a file that grows, which
- * makes the call wait after all, and the page cache, from which somebody has to
- * drop the pages that were read while a write was under way.  Linux 6.12 leaves
- * them there, and lets the page cache be opened beside the write.
+ * All requests of a call are in flight together while the caller goes on.
+ * Three things must still happen at completion: errors are reported; i_size is
+ * updated if the file grows, for which the call does wait; and pages that were
+ * read while a write was in flight are dropped from the page cache.  Linux 6.12
+ * leaves these pages cached, and lets an open use the page cache while the
+ * write is in flight.
  *
  * Promise: direct-aio
  */
@@ -22,7 +23,7 @@ FIXTURE(aio)
 	struct direct d;
 };
 
-/* open_flags: FOPEN_DIRECT_IO besides O_DIRECT, or not */
+/* open_flags: FOPEN_DIRECT_IO in addition to O_DIRECT, or 0 */
 FIXTURE_VARIANT(aio)
 {
 	const struct call_op *read;
@@ -65,7 +66,7 @@ FIXTURE_TEARDOWN(aio)
 	mnt_teardown(_metadata, &self->d.m);
 }
 
-/* @nr requests are under way at once, and @ret is what comes of them. */
+/* @nr requests are in flight simultaneously, and the call returns all bytes. */
 static void check_call(struct __test_metadata *_metadata, struct direct *d,
 		       const struct call_op *op, __u32 opcode, int nr)
 {
@@ -93,7 +94,7 @@ TEST_F(aio, single_requests_come_through)
 	check_call(_metadata, &self->d, variant->write, FUSE_WRITE, 1);
 }
 
-/* Of libaio, that is: io_uring has a thread wait for FUSE. */
+/* Only libaio shows this: io_uring waits for FUSE in a worker thread. */
 TEST_F(aio, submission_does_not_wait)
 {
 	struct direct *d = &self->d;
@@ -108,7 +109,7 @@ TEST_F(aio, submission_does_not_wait)
 	EXPECT_EQ(BYTES, aio_wait(&aio));
 }
 
-/* Which one it is that fails makes no difference. */
+/* Any failing request fails the call, whichever one it is. */
 TEST_F(aio, any_error_is_the_result)
 {
 	struct direct *d = &self->d;
@@ -187,7 +188,9 @@ TEST_F(aio, death_of_the_server_is_the_result)
 	EXPECT_EQ(ECONNABORTED, c->err);
 }
 
-/* Nor any page that a read of the page cache finds, through mapping or file. */
+/*
+ * A page that the page cache read meanwhile is dropped, also if it is mapped.
+ */
 TEST_F(aio, page_read_during_aio_write_is_dropped)
 {
 	struct direct *d = &self->d;
@@ -207,7 +210,7 @@ TEST_F(aio, page_read_during_aio_write_is_dropped)
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	ASSERT_EQ(STEP, c->ret);
 	EXPECT_EQ(-1, first_difference(d->data, map, STEP)) {
-		TH_LOG("the mapping has what was there before the write");
+		TH_LOG("the mapping shows the old bytes from before the write");
 	}
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What libfuse 3.14 cannot say in a reply, see amend.h. */
+/* Changes to replies that libfuse 3.14 has no interface for, see amend.h. */
 
 #include <stddef.h>
 #include <string.h>
@@ -9,8 +9,8 @@
 #include "amend.h"
 
 /*
- * The last @size bytes of a reply without error; NULL when it is too short.
- * What OPEN and CREATE have in common is at the end.
+ * The last @size bytes of a successful reply; NULL when it is too short.  OPEN
+ * and CREATE have their common part at the end.
  */
 static void *body_end(struct iovec *iov, int count, size_t size)
 {
@@ -37,7 +37,7 @@ void amend_init(struct iovec *iov, int count, __u64 flags,
 		init->flags |= FUSE_MAX_PAGES;
 		init->max_pages = max_pages;
 	}
-	/* Behind flags2; older headers have no name for it. */
+	/* This follows flags2; older headers have no name for it. */
 	memcpy(&init->flags2 + 1, &max_stack_depth, sizeof(__u32));
 }
 
@@ -48,7 +48,7 @@ __u64 amend_open(struct iovec *iov, int count, __u32 flags, int backing_id)
 	if (!open)
 		return 0;
 	open->open_flags |= flags;
-	/* Behind open_flags; older headers call it padding. */
+	/* This follows open_flags; older headers call it padding. */
 	memcpy(&open->open_flags + 1, &backing_id, sizeof(__s32));
 	return open->fh;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What libfuse 3.14 cannot say in a reply, put into it on the way to the
- * kernel.  Each takes the reply to a request of the named kind, of which
- * iov[0] is the header; errors are left as they are.
+ * Changes to replies that libfuse 3.14 has no interface for, made just before
+ * the reply is written to the kernel.  Each takes the reply to a request of the
+ * named kind; iov[0] is the header.  Error replies are left as they are.
  */
 
 #ifndef FUSE_WB_AMEND_H
@@ -11,32 +11,32 @@
 #include <sys/uio.h>
 #include <linux/types.h>
 
-/* INIT: these FUSE_* flags too; and max_pages, unless that is 0. */
+/* INIT: set these FUSE_* flags as well; and max_pages, unless that is 0. */
 void amend_init(struct iovec *iov, int count, __u64 flags,
 		unsigned int max_pages, unsigned int max_stack_depth);
 
 /*
- * OPEN and CREATE: these FOPEN_* flags too, and a backing file.
+ * OPEN and CREATE: set these FOPEN_* flags as well, and a backing file.
  *
  * Return: the file handle, or 0.
  */
 __u64 amend_open(struct iovec *iov, int count, __u32 flags, int backing_id);
 
-/* READ: this many bytes at most. */
+/* READ: return this many bytes at most. */
 void amend_read(struct iovec *iov, int count, __u64 size);
 
-/* A request COPY_FILE_RANGE, not its reply: this many bytes at most. */
+/* A COPY_FILE_RANGE request, not its reply: copy this many bytes at most. */
 void amend_copy(void *request, __u64 size);
 
-/* Any request, not its reply: libfuse does not know this one. */
+/* Any request, not its reply: make its opcode unknown to libfuse. */
 void amend_unknown(void *request);
 
-/* WRITE: as if this many bytes had been written. */
+/* WRITE: reply as if this many bytes had been written. */
 void amend_write(struct iovec *iov, int count, __u32 size);
 
 /*
- * LOOKUP, GETATTR, SETATTR, READDIRPLUS: each regular file has this many bytes.
- * Replies to other opcodes are left as they are.
+ * LOOKUP, GETATTR, SETATTR, READDIRPLUS: report this size for each regular
+ * file.  Replies to other opcodes are left as they are.
  */
 void amend_size(struct iovec *iov, int count, __u32 opcode, __u64 size);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Having the server tell the attributes of a file, see ask.h. */
+/* Making the server send the attributes of a file, see ask.h. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +21,7 @@ static int do_getattr(struct mnt *m, const char *name, int fd)
 		     STATX_BASIC_STATS, &stx);
 }
 
-/* O_PATH: nothing but the name is looked at. */
+/* O_PATH: only the name is looked up. */
 static int do_lookup(struct mnt *m, const char *name, int fd)
 {
 	int path = mnt_open(m, name, O_PATH);
@@ -66,7 +66,7 @@ int ask_for(struct mnt *m, const struct ask *ask, const char *name, int fd)
 		return -1;
 	}
 	if (count_req(m, ask->opcode, REQ_ARRIVED) == before) {
-		fprintf(stderr, "# the server got no %s\n",
+		fprintf(stderr, "# the server did not receive %s\n",
 			req_name(ask->opcode));
 		return -1;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The requests whose replies bring the kernel the attributes of a file. */
+/* Requests whose replies carry the attributes of a file. */
 
 #ifndef FUSE_WB_ASK_H
 #define FUSE_WB_ASK_H
@@ -7,9 +7,10 @@
 #include "mnt.h"
 
 /**
- * struct ask - a way to have the server tell the attributes of a file
- * @opcode: the request whose reply does
- * @fn: have it sent; the file is open as @fd.  Return: 0, or -1 with errno
+ * struct ask - a way to make the server send a file's attributes
+ * @opcode: the request whose reply has the attributes
+ * @fn: make the kernel send it; the file is open as @fd.  Return: 0, or -1 with
+ *	errno
  */
 struct ask {
 	__u32 opcode;
@@ -23,17 +24,17 @@ extern const struct ask ask_readdirplus;
 extern const struct ask ask_setattr;
 
 /**
- * ask_for() - have the server tell the attributes of a file, once
+ * ask_for() - make the server send a file's attributes, once
  * @m: the mount
  * @ask: how
  * @name: the file
  * @fd: the same
  *
- * Return: 0; -1 and a message when it was not asked.
+ * Return: 0; -1 and a message when no request was sent.
  */
 int ask_for(struct mnt *m, const struct ask *ask, const char *name, int fd);
 
-/* The size that the kernel believes in, of which it asks nobody; or -1. */
+/* The size that the kernel has cached, without a request; or -1. */
 long long kernel_size(int fd);
 
 #endif

@@ -5,8 +5,9 @@
  *   readers --- wait for a place --- max_background: 1 --- READ, held
  *   WRITEs ---- queued
  *
- * A sound kernel has as many go on as there are places now.  Linux 6.12 wakes one of
- * those who wait, and leaves what is queued to the next reply, which may never come.
+ * A correct kernel lets as many requests proceed as the new limit allows.
+ * Linux 6.12 wakes one of the waiting tasks only, and leaves queued requests
+ * until the next reply, which may never come.
  *
  * Promise: background-limit
  */
@@ -22,7 +23,7 @@
 #define BYTES	(256 * PAGE)
 #define STEP	(BYTES / (FILES + 1))
 
-/* What a request takes */
+/* Pages of one request */
 #define REQUEST	(16 * PAGE)
 
 FIXTURE(background)
@@ -80,13 +81,15 @@ static void set_limit(struct __test_metadata *_metadata,
 	}
 }
 
-/* Not at the start of the file, where no more is read ahead than was asked for. */
+/*
+ * Not at the start of the file, where readahead reads no more than requested.
+ */
 static off_t place(int reader)
 {
 	return (reader + 1) * (STEP & -PAGE);
 }
 
-/* Start the readers: one has its READ at the server, and all wait. */
+/* Start the readers: one has its READ at the server, all of them wait. */
 static void start_readers(struct __test_metadata *_metadata,
 			  struct _test_data_background *self,
 			  const struct call_op *op, const int *fd)
@@ -102,7 +105,7 @@ static void start_readers(struct __test_metadata *_metadata,
 		ASSERT_NE(0, await_req(&self->m, FUSE_READ, REQ_ARRIVED, 1));
 		ASSERT_EQ(CALL_BLOCKED,
 			  call_stays_blocked(&self->m, self->reader[i]));
-		/* Those of libaio behind the first wait when they submit. */
+		/* All libaio readers after the first block in io_submit(2). */
 		if (op == &call_aio_pread)
 			op = &call_aio_pread_submit;
 	}
@@ -133,7 +136,7 @@ TEST_F(background, raised_limit_lets_all_readers_go_on)
 	end_readers(_metadata, self);
 }
 
-/* The control: no more of them than there are places. */
+/* The control: no more of them proceed than the limit allows. */
 TEST_F(background, raised_limit_holds)
 {
 	int i;
@@ -148,7 +151,7 @@ TEST_F(background, raised_limit_holds)
 	end_readers(_metadata, self);
 }
 
-/* Direct I/O waits elsewhere, for as many places. */
+/* Direct I/O waits in another place, under the same limit. */
 TEST_F(background, raised_limit_lets_all_aio_readers_go_on)
 {
 	start_readers(_metadata, self, &call_aio_pread, self->direct);
@@ -158,7 +161,7 @@ TEST_F(background, raised_limit_lets_all_aio_readers_go_on)
 	end_readers(_metadata, self);
 }
 
-/* One call with as many requests as places then, opened like this. */
+/* One call with as many requests as the new limit allows, on such a file. */
 static void check_call(struct __test_metadata *_metadata,
 		       struct _test_data_background *self, __u32 open_flags,
 		       int flags)
@@ -178,7 +181,7 @@ static void check_call(struct __test_metadata *_metadata,
 	ASSERT_EQ(1, count_req(&self->m, FUSE_READ, REQ_ARRIVED));
 	set_limit(_metadata, self, "100");
 	EXPECT_NE(0, await_req(&self->m, FUSE_READ, REQ_ARRIVED, FILES)) {
-		TH_LOG("it waits for a reply although there is room");
+		TH_LOG("the call waits for a reply although the limit allows more requests");
 	}
 	EXPECT_EQ(0, count_req(&self->m, FUSE_READ, REQ_REPLIED));
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
@@ -208,7 +211,10 @@ TEST_F(background, raised_limit_sends_what_is_queued)
 	for (i = 0; i < FILES; i++) {
 		ASSERT_EQ(PAGE, pwrite(self->fd[i], self->data + PAGE, PAGE,
 				       0));
-		/* What need not be sent now would wait for an end of the rest. */
+		/*
+		 * Without fdatasync, this WRITE could be left until the others
+		 * end.
+		 */
 		c[i] = mnt_call(&self->m, &call_fdatasync, (struct call_arg){
 			.fd = self->fd[i] });
 		ASSERT_NE(NULL, c[i]);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What begins while asynchronous direct writes are in flight, more than one.
+ * Operations that start while several asynchronous direct writes are in flight.
  *
- * Their caller holds no lock any more.  An open that wants the page cache waits for
- * those that go in parallel, any other one waits for nothing, and passthrough and the
- * page cache exclude each other.  A truncation or a hole goes to the server beside
- * them: the server decides on the order.  A shared mapping begins at once, and shows
- * what they have written when they end.  A broken kernel waits for the wrong ones,
- * loses a result, or shows old bytes.
+ * The writers no longer hold a lock.  An open that wants the page cache waits
+ * for parallel writes, any other open does not wait, and passthrough and the
+ * page cache exclude each other.  Truncation and hole punching are sent to the
+ * server while the writes are in flight: the server decides on the order.  A
+ * shared mapping starts at once, and shows the written data when the writes
+ * complete.  A broken kernel waits where it need not, loses a result, or shows
+ * old bytes.
  *
  * Promise: direct-beside
  */
@@ -18,7 +19,7 @@
 #include "aio.h"
 #include "common.h"
 
-/* What older headers lack; Linux 6.9 brought it. */
+/* Missing in older headers; added in Linux 6.9. */
 #ifndef FUSE_PASSTHROUGH
 #define FUSE_PASSTHROUGH	0x2000000000ULL
 #define FOPEN_PASSTHROUGH	0x80
@@ -28,13 +29,13 @@
 #define PAGES	8
 #define BYTES	(PAGES * PAGE)
 
-/* Writes in flight; each is of the page with its number. */
+/* Writes in flight; write number n covers page n. */
 #define DEPTH	3
 
 /*
  *   fd: "file", O_DIRECT, for the writers
- *   data: what the file has to hold when they have ended
- *   map: "file", shared, once a test has begun that
+ *   data: the expected file contents when they have completed
+ *   map: "file", shared, once a test has mapped it
  */
 FIXTURE(beside)
 {
@@ -97,7 +98,7 @@ FIXTURE_TEARDOWN(beside)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Submit all, and see them in flight. */
+/* Submit all writes, and check that they are in flight. */
 static void start_writes(struct __test_metadata *_metadata,
 			 struct _test_data_beside *self)
 {
@@ -115,7 +116,7 @@ static void start_writes(struct __test_metadata *_metadata,
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, DEPTH));
 }
 
-/* None has its reply yet: give them all, and see the results. */
+/* None has its reply yet: release them all, and check the results. */
 static void end_writes(struct __test_metadata *_metadata,
 		       struct _test_data_beside *self)
 {
@@ -144,7 +145,9 @@ static struct call *start_open(struct _test_data_beside *self, __u32 open_flags,
 		.buf = self->path, .flags = O_RDWR | flags });
 }
 
-/* An open like this comes meanwhile, and waits for all of them, or for none. */
+/*
+ * An open with these flags, made meanwhile, waits for all of them or for none.
+ */
 static void check_open(struct __test_metadata *_metadata,
 		       struct _test_data_beside *self, __u32 open_flags,
 		       int flags, bool waits)
@@ -202,7 +205,10 @@ TEST_F(beside, parallel_direct_io_open_waits_for_no_aio_write)
 		   FOPEN_PARALLEL_DIRECT_WRITES, O_DIRECT, false);
 }
 
-/* They go on when somebody uses the page cache: one at a time submits, none waits. */
+/*
+ * The writers do not wait while the page cache is in use: submission is
+ * serialized, completion is not.
+ */
 TEST_F(beside, aio_writes_of_a_cached_file_are_in_flight_together)
 {
 	struct call *c = start_open(self, 0, 0);
@@ -220,7 +226,7 @@ TEST_F(beside, aio_writes_of_a_cached_file_are_in_flight_together)
 	check_server(_metadata, self, BYTES);
 }
 
-/* The WRITEs may be carried out after it, as they were sent before. */
+/* The server may carry out the WRITEs after it, as they were sent earlier. */
 TEST_F(beside, truncation_goes_beside_aio_writes)
 {
 	start_writes(_metadata, self);
@@ -231,7 +237,7 @@ TEST_F(beside, truncation_goes_beside_aio_writes)
 	check_server(_metadata, self, DEPTH * PAGE);
 }
 
-/* The server has carried them out before, and its replies are late. */
+/* The server carried them out earlier, and its replies are late. */
 TEST_F(beside, replies_behind_a_truncation_do_not_undo_it)
 {
 	struct {
@@ -259,7 +265,7 @@ TEST_F(beside, replies_behind_a_truncation_do_not_undo_it)
 	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = fd }));
 	EXPECT_EQ(PAGE, server_size(self->m.ctl, "file")) {
-		TH_LOG("a late reply made the file grow again");
+		TH_LOG("a late reply extended the file again");
 	}
 }
 
@@ -293,7 +299,7 @@ TEST_F(beside, hole_goes_beside_aio_writes)
 	check_server(_metadata, self, BYTES);
 }
 
-/* One that extends the file has the lock until it ends. */
+/* A write that extends the file holds the inode lock until it completes. */
 TEST_F(beside, truncation_waits_for_aio_write_beyond_eof)
 {
 	struct call *w, *t;
@@ -319,7 +325,7 @@ TEST_F(beside, truncation_waits_for_aio_write_beyond_eof)
 	check_server(_metadata, self, 100);
 }
 
-/* mmap(2) of all of the file, with the address at @to */
+/* mmap(2) of the whole file, with the address stored at @to */
 static long do_map_shared(const struct call_arg *arg)
 {
 	void *map = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -333,7 +339,9 @@ static const struct call_op call_map_shared = {
 	"mmap", SYS_mmap, do_map_shared
 };
 
-/* A mapping begins while writers are in flight, and has their pages at once. */
+/*
+ * A mapping starts while writes are in flight, and shows their pages at once.
+ */
 static void map_beside(struct __test_metadata *_metadata,
 		       struct _test_data_beside *self)
 {
@@ -342,7 +350,7 @@ static void map_beside(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, mnt_run(&self->m, &call_map_shared, (struct call_arg){
 		.fd = self->fd, .to = &self->map }));
 	EXPECT_EQ(-1, first_difference(self->old, self->map, BYTES));
-	/* And is used, beside theirs. */
+	/* The mapping is used while they are in flight. */
 	fill_pattern(last, PAGE, 3);
 	memcpy(self->map + (PAGES - 1) * PAGE, last, PAGE);
 }
@@ -351,7 +359,7 @@ static void check_map(struct __test_metadata *_metadata,
 		      struct _test_data_beside *self)
 {
 	EXPECT_EQ(-1, first_difference(self->data, self->map, BYTES)) {
-		TH_LOG("the mapping has what was there before the writes");
+		TH_LOG("the mapping shows the old bytes from before the writes");
 	}
 	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
 	check_server(_metadata, self, BYTES);
@@ -390,7 +398,7 @@ TEST_F(beside, mapping_begun_beside_writers_shows_their_bytes)
 	check_map(_metadata, self);
 }
 
-/* Passthrough is for connections without the writeback cache. */
+/* Passthrough is available without the writeback cache only. */
 FIXTURE(beside_passthrough)
 {
 	FIXTURE_DATA(beside) b;
@@ -434,7 +442,7 @@ TEST_F(beside_passthrough, passthrough_beside_aio_writes_excludes_the_cache)
 					 self->id));
 	fd = mnt_open(&b->m, "file", O_RDWR);
 	ASSERT_LE(0, fd);
-	/* It waits for nobody, as that would be for ever. */
+	/* It does not wait, as it could wait forever. */
 	c = start_open(b, 0, 0);
 	ASSERT_NE(NULL, c);
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Those who have to do with a file, but not with the WRITE that its server holds.
+ * Operations on a file that do not depend on the WRITE that its server holds.
  *
- * Who asks for attributes or opens the file waits for no WRITE on Linux 6.12, as it
- * sends copies.  A broken kernel waits for the pages themselves, to drop them, with
- * the directory locked.  Linux 6.12, too, waits with the lock of a page that a reader
- * wants, and in close(2) for later WRITEs, and SIGKILL does not end every such wait.
+ * On Linux 6.12 stat and open do not wait for WRITEs, as temporary copies are
+ * sent.  A broken kernel waits for writeback of the pages in order to drop
+ * them, with the directory locked.  Linux 6.12, too, waits with a page locked
+ * that a reader wants, and waits in close(2) for later WRITEs, and SIGKILL does
+ * not end every such wait.
  *
  * Promise: bystanders
  */
@@ -22,7 +23,7 @@
 #define PAGES	4
 #define LEN	(PAGES * PAGE)
 
-/* What the server says of the size; the end is in the first page. */
+/* The size that the server reports; EOF is in the first page. */
 #define SHORT	100
 
 /*
@@ -89,7 +90,9 @@ FIXTURE_TEARDOWN(bystander)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Nothing of this took a reply to WRITE; then the server has what was stored. */
+/*
+ * Nothing so far needed a reply to WRITE; then the server has what was stored.
+ */
 static void check_write_was_held(struct __test_metadata *_metadata,
 				 struct _test_data_bystander *self)
 {
@@ -100,7 +103,7 @@ static void check_write_was_held(struct __test_metadata *_metadata,
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN));
 }
 
-/* The pages of before are gone: what the server has now is what a reader gets. */
+/* The old pages are gone: a reader gets what the server has now. */
 static void check_pages_are_dropped(struct __test_metadata *_metadata,
 				    struct _test_data_bystander *self)
 {
@@ -109,13 +112,13 @@ static void check_pages_are_dropped(struct __test_metadata *_metadata,
 	EXPECT_EQ(LEN, mnt_run(&self->m, &call_pread, (struct call_arg){
 		.fd = self->other, .buf = self->seen, .len = LEN }));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN)) {
-		TH_LOG("a page is still cached that was to be dropped");
+		TH_LOG("a page that should have been dropped is still cached");
 	}
 }
 
 /*
- * Another client has truncated the file, and the server says so.  With the writeback
- * cache the size is the kernel's.
+ * Another client has truncated the file, and the server reports the new size.
+ * With the writeback cache i_size is the kernel's.
  */
 TEST_F(bystander, stat_of_a_file_that_has_shrunk_returns)
 {
@@ -139,7 +142,7 @@ TEST_F(bystander, stat_of_a_file_that_has_shrunk_returns)
 }
 
 /*
- * The kernel has looked, and there was no such name: it sends CREATE, with the
+ * The kernel has a negative dentry for the name: it sends CREATE, with the
  * directory locked.
  */
 static void check_create(struct __test_metadata *_metadata,
@@ -153,7 +156,7 @@ static void check_create(struct __test_metadata *_metadata,
 		TH_LOG("open: %s", strerror(errno));
 	}
 	ASSERT_NE(0, await_req(&self->m, FUSE_CREATE, REQ_REPLIED, 1));
-	/* Others get the lock of the directory. */
+	/* Other tasks can take the directory lock. */
 	EXPECT_EQ(0, fence(&self->m));
 	check_write_was_held(_metadata, self);
 	check_pages_are_dropped(_metadata, self);
@@ -164,7 +167,7 @@ TEST_F(bystander, create_of_a_name_that_is_there_returns)
 	check_create(_metadata, self, 0);
 }
 
-/* The first byte of a mapping of its own. */
+/* Read the first byte of a mapping of its own. */
 static long do_peek(const struct call_arg *arg)
 {
 	unsigned char *map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, arg->fd,
@@ -180,7 +183,10 @@ static long do_peek(const struct call_arg *arg)
 
 static const struct call_op call_peek = { "peek", -1, do_peek };
 
-/* Somebody else waits for the WRITE, to change the page: reading takes its lock. */
+/*
+ * Another task waits for the WRITE, in order to change the page: a read needs
+ * the page lock.
+ */
 static void check_fault(struct __test_metadata *_metadata,
 			struct _test_data_bystander *self,
 			const struct call_op *op, struct call_arg arg)
@@ -192,7 +198,7 @@ static void check_fault(struct __test_metadata *_metadata,
 	EXPECT_EQ((unsigned char)self->data[0],
 		  mnt_run(&self->m, &call_peek, (struct call_arg){
 			.fd = self->other })) {
-		TH_LOG("the fault waits for the lock of the page: %s",
+		TH_LOG("the fault waits for the page lock: %s",
 		       strerror(errno));
 	}
 	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_REPLIED));
@@ -206,7 +212,7 @@ static void check_fault(struct __test_metadata *_metadata,
 	self->data[1] = 'x';
 	ASSERT_EQ(0, server_get(self->m.ctl, "file", 0, self->seen, LEN));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN)) {
-		TH_LOG("what was written after the wait is not at the server");
+		TH_LOG("data that was written after the wait is not at the server");
 	}
 }
 
@@ -227,8 +233,8 @@ TEST_F(bystander, fault_beside_a_store_that_waits_returns)
 }
 
 /*
- * No writeback cache: the size is the server's, and CREATE truncates at once.  What is
- * cached within the size stays.
+ * No writeback cache: the size is the server's, and CREATE truncates at once.
+ * What is cached below the size stays.
  */
 FIXTURE(through)
 {
@@ -250,7 +256,9 @@ TEST_F(through, create_that_truncates_returns)
 	check_create(_metadata, &self->b, O_TRUNC);
 }
 
-/* The rest of the page of EOF is no part of the file, also when it grows again. */
+/*
+ * The rest of the EOF page is not part of the file, also when it grows again.
+ */
 TEST_F(through, file_that_has_shrunk_grows_with_zeroes)
 {
 	const struct req_match asked = { .opcode = FUSE_GETATTR };
@@ -263,7 +271,9 @@ TEST_F(through, file_that_has_shrunk_grows_with_zeroes)
 	ASSERT_EQ(0, mnt_run(&b->m, &call_stat, (struct call_arg){
 		.buf = b->path }));
 	ASSERT_EQ(SHORT, kernel_size(b->fd));
-	/* Nobody has read it again: what is left of the page is what was cached. */
+	/*
+	 * No task has read it again: the rest of the page is what was cached.
+	 */
 	EXPECT_EQ(SHORT, mnt_run(&b->m, &call_pread, (struct call_arg){
 		.fd = b->other, .buf = b->seen, .len = LEN }));
 	EXPECT_EQ(-1, first_difference(b->data, b->seen, SHORT));
@@ -271,7 +281,7 @@ TEST_F(through, file_that_has_shrunk_grows_with_zeroes)
 	EXPECT_EQ(-1, first_difference(b->data, b->map, PAGE));
 }
 
-/* The server has not read it yet, and gets what was stored. */
+/* The server has not read the WRITE yet, and gets what was stored. */
 TEST_F(through, write_in_flight_is_not_cleared_at_the_new_end)
 {
 	const struct req_match asked = { .opcode = FUSE_GETATTR };
@@ -306,8 +316,8 @@ TEST_F(through, write_in_flight_is_not_cleared_at_the_new_end)
 }
 
 /*
- * What the server has cut off is still in flight, and a write beyond has to drop it
- * first: a reader would find it between.
+ * Pages that the server has truncated are still in flight, and a write beyond
+ * them has to drop them first, as a reader would find them in between.
  */
 TEST_F(through, write_beyond_what_was_cut_off_can_be_killed)
 {
@@ -329,7 +339,7 @@ TEST_F(through, write_beyond_what_was_cut_off_can_be_killed)
 	EXPECT_EQ(1, count_req(&b->m, FUSE_WRITE, REQ_ARRIVED));
 }
 
-/* What a writer, with the writeback cache, waits for itself. */
+/* What a writer itself waits for, with the writeback cache. */
 FIXTURE(writer)
 {
 	struct _test_data_bystander b;
@@ -345,7 +355,7 @@ FIXTURE_TEARDOWN(writer)
 	mnt_teardown(_metadata, &self->b.m);
 }
 
-/* It waits for what was in flight, and for nothing that is written meanwhile. */
+/* It waits for what was in flight, not for what is written meanwhile. */
 TEST_F(writer, close_waits_for_no_later_write)
 {
 	struct _test_data_bystander *b = &self->b;
@@ -356,13 +366,16 @@ TEST_F(writer, close_waits_for_no_later_write)
 	ASSERT_EQ(1, pwrite(b->other, "x", 1, LEN));
 	ASSERT_EQ(1, server_release(b->m.ctl, 1));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c)) {
-		TH_LOG("close(2) waits for a WRITE of somebody else");
+		TH_LOG("close(2) waits for a WRITE of another task");
 	}
 	EXPECT_EQ(0, c->ret);
 	EXPECT_EQ(1, count_req(&b->m, FUSE_WRITE, REQ_REPLIED));
 }
 
-/* A WRITE that was queued while the file shrank ends at the new end, and so its pages. */
+/*
+ * A WRITE that was queued while the file shrank ends at the new EOF, and so
+ * does the data in its pages.
+ */
 TEST_F(writer, file_that_grows_behind_a_cropped_write_has_zeroes)
 {
 	struct _test_data_bystander *b = &self->b;
@@ -389,12 +402,12 @@ TEST_F(writer, file_that_grows_behind_a_cropped_write_has_zeroes)
 		.fd = b->other, .buf = b->seen, .len = LEN }));
 	memset(b->data + SHORT, 0, LEN - SHORT);
 	EXPECT_EQ(-1, first_difference(b->data, b->seen, LEN)) {
-		TH_LOG("a page that was cut off is there again");
+		TH_LOG("a truncated page is there again");
 	}
 	EXPECT_EQ(1, count_req(&b->m, FUSE_WRITE, REQ_REPLIED));
 }
 
-/* It sends the page of the new end, which is dirty, and waits for the reply. */
+/* It sends the dirty page of the new EOF, and waits for the reply. */
 TEST_F(writer, ftruncate_that_sends_a_page_can_be_killed)
 {
 	struct _test_data_bystander *b = &self->b;
@@ -412,7 +425,7 @@ TEST_F(writer, ftruncate_that_sends_a_page_can_be_killed)
 	EXPECT_TRUE(child_was_killed(&b->m, pid));
 	EXPECT_EQ(1, count_req(&b->m, FUSE_WRITE, REQ_REPLIED));
 
-	/* What it has done is done, and what it has sent arrives. */
+	/* The truncation is done, and the data that was sent arrives. */
 	EXPECT_EQ(SHORT, kernel_size(b->fd));
 	ASSERT_EQ(1, server_release(b->m.ctl, 0));
 	ASSERT_NE(0, await_req(&b->m, FUSE_WRITE, REQ_REPLIED, 2));
@@ -425,7 +438,7 @@ TEST_F(writer, ftruncate_that_sends_a_page_can_be_killed)
 	EXPECT_EQ(SHORT, mnt_run(&b->m, &call_pread, (struct call_arg){
 		.fd = b->other, .buf = b->seen, .len = LEN }));
 	EXPECT_EQ(-1, first_difference(b->data, b->seen, SHORT)) {
-		TH_LOG("the page is still cached that was to be dropped");
+		TH_LOG("the page that should have been dropped is still cached");
 	}
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A system call that may block, made by a thread, see call.h. */
+/* A system call that may block, made in a thread, see call.h. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -170,7 +170,7 @@ static long do_drop_inodes(const struct call_arg *arg)
 	int i;
 
 	(void)arg;
-	/* What has been used of late gets a second chance. */
+	/* A recently used inode gets a second chance. */
 	for (i = 0; i < 3; i++)
 		if (write_file("/proc/sys/vm/drop_caches", "2"))
 			return -1;
@@ -258,7 +258,7 @@ bool call_returned(struct call *c)
 	return word_get(&c->returned);
 }
 
-/* Asleep in its call, as far as can be seen from outside. */
+/* Asleep in its call, as far as /proc shows. */
 static bool call_asleep(struct call *c)
 {
 	pid_t tid = __atomic_load_n(&c->tid, __ATOMIC_ACQUIRE);
@@ -268,7 +268,7 @@ static bool call_asleep(struct call *c)
 
 int call_lost(struct call *c, const char *awaited)
 {
-	fprintf(stderr, "# awaited for %d s in vain: %s %s\n", WAIT_SECONDS,
+	fprintf(stderr, "# timed out (%d s) waiting for %s %s\n", WAIT_SECONDS,
 		c->op->name, awaited);
 	task_print(stderr, getpid(), c->tid);
 	reqlog_dump(c->log, stderr);
@@ -314,7 +314,7 @@ int call_end_all(struct call **list)
 			free(c);
 			continue;
 		}
-		fprintf(stderr, "# %s has not returned even now\n",
+		fprintf(stderr, "# %s has still not returned\n",
 			c->op->name);
 		task_print(stderr, getpid(), c->tid);
 		c->next = left;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A system call that may block, made by a thread of its own.
+ * A system call that may block, made in a thread of its own.
  *
- * A thread and not a process: at its end a process with descriptors of its own
- * sends FLUSH for each, and waits for that too, which would be taken for the
+ * It is a thread, not a process: an exiting process with descriptors of its own
+ * sends FLUSH for each and waits for the reply, which would be mistaken for the
  * call under test.
  */
 
@@ -41,7 +41,7 @@ struct call_op {
 };
 
 extern const struct call_op call_close;
-/* drop_caches, for the inodes that nobody uses */
+/* drop_caches, for unused inodes */
 extern const struct call_op call_drop_inodes;
 /* fchmod(2), with the mode as @flags */
 extern const struct call_op call_fchmod;
@@ -62,18 +62,18 @@ extern const struct call_op call_pause;
 extern const struct call_op call_open;
 extern const struct call_op call_pread;
 extern const struct call_op call_pwrite;
-/* read(2) until the file ends or @len bytes are there; the sum */
+/* read(2) until EOF or until @len bytes were read; returns the sum */
 extern const struct call_op call_read_all;
 /* rename(2) of the path at @buf to that at @to */
 extern const struct call_op call_rename;
 /* stat(2) of the path at @buf */
 extern const struct call_op call_stat;
-/* no system call: @len bytes from @buf into memory at @to */
+/* no system call: copy @len bytes from @buf to memory at @to */
 extern const struct call_op call_store;
 extern const struct call_op call_sync;
 extern const struct call_op call_sync_file_range;
 extern const struct call_op call_syncfs;
-/* statx(2) of @fd, which asks the server */
+/* statx(2) of @fd, which sends a request to the server */
 extern const struct call_op call_statx;
 /* umount2(2) of the path at @buf, with @flags */
 extern const struct call_op call_umount;
@@ -81,7 +81,7 @@ extern const struct call_op call_umount;
 extern const struct call_op call_waitpid;
 extern const struct call_op call_write;
 
-/* int, not the enum, where it is returned: what tests compare is signed. */
+/* int, not the enum, where it is returned: tests compare signed values. */
 enum call_state {
 	CALL_BLOCKED,
 	CALL_RETURNED,
@@ -89,14 +89,14 @@ enum call_state {
 };
 
 /**
- * struct call - a call under way
+ * struct call - a call in progress
  * @next: in the list of the calls of one mount
  * @op: its kind
  * @arg: its arguments
  * @log: the server's log, for messages
- * @thread: to join
+ * @thread: for pthread_join()
  * @tid: its thread id, 0 until that runs
- * @returned: 1 when it has returned: @ret and @err hold; a word to sleep on
+ * @returned: 1 when it has returned: @ret and @err hold; also a futex
  * @ret: what it returned
  * @err: its errno, 0 when @ret is not -1
  */
@@ -114,7 +114,7 @@ struct call {
 
 /**
  * call_start() - make a call in a new thread
- * @list: the list that call_end_all() is given at the end
+ * @list: the list to pass to call_end_all() at the end
  * @log: the server's log, for messages
  * @op: the kind of call
  * @arg: its arguments
@@ -130,15 +130,15 @@ bool call_returned(struct call *c);
  * call_wait_blocked() - wait until the call sleeps, or has returned
  * @c: the call
  *
- * Asleep is not yet stuck, for the sleep may be a passing one: tests use
+ * Asleep does not mean stuck, as the sleep may be short: tests use
  * call_stays_blocked() of mnt.h.
  *
- * Return: CALL_BLOCKED; CALL_RETURNED; or CALL_LOST when neither came true
+ * Return: CALL_BLOCKED; CALL_RETURNED; or CALL_LOST when neither happened
  * within WAIT_SECONDS, after printing the thread's state and the log.
  */
 int call_wait_blocked(struct call *c);
 
-/* Print what was awaited in vain, and all about the call.  Return: CALL_LOST. */
+/* Print what was awaited, and all about the call.  Return: CALL_LOST. */
 int call_lost(struct call *c, const char *awaited);
 
 /**
@@ -150,7 +150,9 @@ int call_lost(struct call *c, const char *awaited);
  */
 int call_wait_returned(struct call *c);
 
-/* Join every call that has returned by the deadline.  Return: those left. */
+/*
+ * Join every call that has returned by the deadline.  Return: the number left.
+ */
 int call_end_all(struct call **list);
 
 #endif

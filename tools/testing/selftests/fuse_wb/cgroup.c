@@ -30,7 +30,7 @@ static int write_in(const char *dir, const char *name, const char *text)
 	return write_file(path, text);
 }
 
-/* Does the unified hierarchy have the memory controller, for its children? */
+/* Does the unified hierarchy provide the memory controller to its children? */
 static bool has_memory(const char *top)
 {
 	char path[256], text[256] = "";
@@ -50,7 +50,7 @@ static const char *mount_legacy(const char *top)
 {
 	__u64 deadline = wait_deadline();
 
-	/* The hierarchy of an earlier test may still be on its way out. */
+	/* The hierarchy of an earlier test may not be gone yet. */
 	while (mount("cgroup", top, "cgroup", 0, "memory")) {
 		if (errno == EINVAL || errno == ENODEV)
 			return "needs the legacy memory controller, of CONFIG_MEMCG_V1";
@@ -117,7 +117,7 @@ int memcg_remove(struct memcg *cg)
 	if (!cg->dir[0])
 		return 0;
 	snprintf(path, sizeof(path), "%s/cgroup.procs", cg->dir);
-	/* Who has just been killed may still be there for a moment. */
+	/* A task that was just killed may still be there for a moment. */
 	do {
 		f = fopen(path, "re");
 		while (f && fgets(line, sizeof(line), f))

@@ -2,11 +2,11 @@
 /*
  * A memory cgroup, of the legacy hierarchy (v1) or of the unified one (v2).
  *
- * Call these after mnt_setup(): what they mount goes with the test's own mount
- * namespace.  The memory controller can be in one hierarchy at a time.  Where v2
- * has it for its children, it stays there and v1 is missing; elsewhere v2 is.
- * For moving it while the machine runs is not sound: what was charged in v2 and
- * is given back in v1 makes Linux 6.12 warn of a page_counter underflow.
+ * Call these after mnt_setup(): their mounts are in the test's own mount
+ * namespace.  The memory controller can be in one hierarchy only.  Where v2
+ * provides it to its children, it stays there and v1 tests are skipped;
+ * elsewhere v2 tests are.  Moving it at run time is not safe: uncharging in v1
+ * what was charged in v2 makes Linux 6.12 warn of a page_counter underflow.
  */
 
 #ifndef FUSE_WB_CGROUP_H
@@ -35,15 +35,15 @@ struct memcg {
  * @legacy: which hierarchy
  * @limit: bytes
  *
- * Return: NULL; or what is missing, as a sentence for SKIP; or "" after an error
- * that has been printed.
+ * Return: NULL; or the missing feature, as a sentence for SKIP; or "" after an
+ * error that has been printed.
  */
 const char *memcg_make(struct memcg *cg, const char *where, bool legacy,
 		       size_t limit);
 
 /*
- * Make a cgroup without a limit in another one, which has no processes of its own.
- * Return: 0, or -1 after printing what went wrong.
+ * Make a cgroup without a limit in another one that has no processes of its
+ * own.  Return: 0, or -1 after printing what went wrong.
  */
 int memcg_make_below(struct memcg *below, const struct memcg *cg);
 
@@ -54,7 +54,7 @@ int memcg_remove(struct memcg *cg);
 int memcg_enter(const struct memcg *cg, pid_t pid);
 int memcg_leave(const struct memcg *cg, pid_t pid);
 
-/* Bytes that are charged; -1 on error. */
+/* Bytes charged; -1 on error. */
 long memcg_usage(const struct memcg *cg);
 
 /**
@@ -63,7 +63,7 @@ long memcg_usage(const struct memcg *cg);
  * @fn: what it does; its result is the exit status
  * @arg: given to @fn
  *
- * It shares the caller's descriptors, so its end closes none of them.
+ * It shares the caller's descriptors, so its exit closes none of them.
  *
  * Return: its pid, or -1.
  */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A system call made by a process of its own, see child.h. */
+/* A system call made in a process of its own, see child.h. */
 
 #include <sched.h>
 #include <signal.h>
@@ -26,7 +26,7 @@ pid_t child_start(unsigned long flags, const struct call_op *op,
 
 static bool child_lost(pid_t pid, const struct call_op *op, const char *awaited)
 {
-	fprintf(stderr, "# awaited for %d s in vain: %s %s\n", WAIT_SECONDS,
+	fprintf(stderr, "# timed out (%d s) waiting for %s %s\n", WAIT_SECONDS,
 		op->name, awaited);
 	process_print(stderr, pid);
 	return false;
@@ -59,7 +59,7 @@ bool child_stays_blocked(struct mnt *m, pid_t pid, const struct call_op *op)
 			return true;
 	} while (now_usec() < deadline);
 
-	return child_lost(pid, op, "to stay where it is");
+	return child_lost(pid, op, "to stay blocked");
 }
 
 bool child_was_killed(struct mnt *m, pid_t pid)

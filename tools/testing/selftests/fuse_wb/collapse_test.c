@@ -2,11 +2,12 @@
 /*
  * Huge pages of a file whose server holds its replies.
  *
- * khugepaged makes huge pages, for all processes one after the other, out of mapped
- * files that nobody has open for writing, and reads what is missing.  Nothing of such
- * a file may be dirty or under writeback.  A broken kernel waits for its server, with
- * up to 512 pages locked; a sound one tries again later, and MADV_COLLAPSE says so.
- * Linux 6.12 does not wait for WRITE, but for READ.
+ * khugepaged is one thread for all processes.  It collapses mapped files that
+ * no task has open for writing, and reads the missing pages.  No page of such a
+ * file may be dirty or under writeback.  A broken kernel waits for the file's
+ * server, with up to 512 pages locked; a correct one retries later, and
+ * MADV_COLLAPSE returns an error.  Linux 6.12 does not wait for WRITE, but it
+ * does for READ.
  *
  * Promise: collapse
  */
@@ -19,7 +20,7 @@
 #include "child.h"
 #include "common.h"
 
-/* Older headers of the C library do not have it. */
+/* Older libc headers do not define it. */
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25
 #endif
@@ -27,7 +28,7 @@
 #define PAGE		4096L
 #define HUGE		(2L << 20)
 
-/* The file: what is to be a huge page, and something behind it. */
+/* The file: the future huge page, and a few pages after it. */
 #define LEN		(HUGE + 16 * PAGE)
 
 #define THP		"/sys/kernel/mm/transparent_hugepage/"
@@ -37,7 +38,7 @@
 #define PAUSE		KHUGEPAGED "scan_sleep_millisecs"
 
 /*
- *   map: the first 2 MiB of "file", to read and execute
+ *   map: the first 2 MiB of "file", mapped for reading and execution
  */
 FIXTURE(collapse)
 {
@@ -97,7 +98,7 @@ static long collapse(struct _test_data_collapse *self)
 		.buf = self->map });
 }
 
-/* What is cached is what the server has. */
+/* The cached bytes are those of the server. */
 static void check_bytes(struct __test_metadata *_metadata,
 			struct _test_data_collapse *self)
 {
@@ -108,9 +109,10 @@ static void check_bytes(struct __test_metadata *_metadata,
 }
 
 /*
- * With nothing in the way, the pages become a huge one. Who ends a request holds a
- * reference to its pages for a moment more, which refuses that with EAGAIN: the
- * server answers the fence after the write(2) of each reply before it.
+ * With nothing in the way, the pages become a huge one.  The task that ends a
+ * request holds a reference to its pages for a moment longer, which makes the
+ * collapse fail with EAGAIN: the server replies to the fence after the write(2)
+ * of each earlier reply has returned.
  */
 static void check_collapse(struct __test_metadata *_metadata,
 			   struct _test_data_collapse *self)
@@ -123,7 +125,9 @@ static void check_collapse(struct __test_metadata *_metadata,
 	check_bytes(_metadata, self);
 }
 
-/* Store a byte through a mapping that is gone, with its descriptor, afterwards. */
+/*
+ * Store a byte through a mapping that is gone afterwards, with its descriptor.
+ */
 static void store(struct __test_metadata *_metadata,
 		  struct _test_data_collapse *self, off_t off)
 {
@@ -141,7 +145,10 @@ static void store(struct __test_metadata *_metadata,
 		.buf = map, .len = PAGE }));
 }
 
-/* A page of the file is under writeback, in the huge page to be or elsewhere. */
+/*
+ * A page of the file is under writeback, inside or outside of the range to be
+ * collapsed.
+ */
 static void check_write(struct __test_metadata *_metadata,
 			struct _test_data_collapse *self, off_t off)
 {
@@ -158,7 +165,7 @@ static void check_write(struct __test_metadata *_metadata,
 	}
 	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_REPLIED));
 
-	/* The control: nothing but the held WRITE was in the way. */
+	/* The control: only the held WRITE was in the way. */
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(0, await_pages_in_writeback(0));
 	check_collapse(_metadata, self);
@@ -192,7 +199,7 @@ TEST_F(collapse, collapse_that_waits_for_a_read_can_be_killed)
 	check_collapse(_metadata, self);
 }
 
-/* How often khugepaged has been through all that there is. */
+/* How many full scans khugepaged has done. */
 static long scans(void)
 {
 	char text[32];
@@ -205,7 +212,7 @@ TEST_F(collapse, khugepaged_goes_on_while_a_read_is_held)
 	__u64 deadline;
 	long before;
 
-	/* It wants one page to begin with. */
+	/* khugepaged needs one page to start with. */
 	ASSERT_EQ(0, posix_fadvise(self->fd, 0, 0, POSIX_FADV_RANDOM));
 	ASSERT_EQ(PAGE, pread(self->fd, self->seen, PAGE, 0));
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_READ));
@@ -215,7 +222,7 @@ TEST_F(collapse, khugepaged_goes_on_while_a_read_is_held)
 	ASSERT_NE(0, await_req(&self->m, FUSE_READ, REQ_ARRIVED, 2));
 	EXPECT_EQ(1, count_req(&self->m, FUSE_READ, REQ_REPLIED));
 
-	/* It is in the middle of one, which may come to its end all the same. */
+	/* A scan is in progress and may finish nevertheless. */
 	before = scans();
 	for (deadline = wait_deadline(); scans() < before + 2; sched_yield())
 		if (now_usec() > deadline)

@@ -40,13 +40,13 @@ static int allocate(size_t len)
 
 	if (p == MAP_FAILED)
 		return -errno;
-	/* Where the kernel did not populate it all, this faults. */
+	/* Where MAP_POPULATE did not populate it all, this faults. */
 	memset(p, 1, len);
 	munmap(p, len);
 	return 0;
 }
 
-/* Obey one command and make its answer of it. */
+/* Execute one command and turn it into its reply. */
 static void obey(struct server *srv, struct ctl_msg *msg)
 {
 	struct memfile *file = memfs_find(&srv->fs, msg->name);
@@ -100,7 +100,7 @@ static void obey(struct server *srv, struct ctl_msg *msg)
 	msg->err = -err;
 }
 
-/* Without the lock: the kernel may ask for something before it returns. */
+/* Without the lock: the kernel may send a request before this returns. */
 static void send_raw(struct server *srv, struct ctl_msg *msg)
 {
 	struct iovec iov = { .iov_base = msg->data, .iov_len = msg->len };
@@ -112,7 +112,7 @@ static void send_raw(struct server *srv, struct ctl_msg *msg)
 	msg->err = 0;
 }
 
-/* Does the answer to this command have any? */
+/* Does the reply to this command carry data? */
 static bool has_data(enum ctl_op op)
 {
 	return op == CTL_GET || op == CTL_STAT;
@@ -139,6 +139,6 @@ void *server_obey(void *arg)
 			 MSG_NOSIGNAL) < 0)
 			break;
 	}
-	/* The test is gone or wants no more: end with both threads. */
+	/* The test is gone or sent CTL_QUIT: exit with both threads. */
 	_exit(0);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What every fuse_wb test program includes, and the fixture helpers that take
- * _metadata.  These cannot stand in a file of their own, for the harness's
- * header defines functions: one file of a program may include it.
+ * Included by every fuse_wb test program; has the fixture helpers that take
+ * _metadata.  These cannot be in a file of their own, as the harness's header
+ * defines functions: only one file of a program may include it.
  */
 
 #ifndef FUSE_WB_COMMON_H
@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The harness is not made for -Wextra. */
+/* The harness does not build cleanly with -Wextra. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #include "../kselftest_harness.h"
@@ -28,7 +28,7 @@
 #include "server.h"
 #include "wait.h"
 
-/* "fixture.variant.test", which the harness's option -r takes. */
+/* "fixture.variant.test", as the harness's option -r takes it. */
 static inline void full_test_name(const struct __test_metadata *_metadata,
 				  const void *variant, char *name, size_t size)
 {
@@ -60,7 +60,7 @@ static inline bool mnt_setup(struct __test_metadata *_metadata, struct mnt *m,
 	full_test_name(_metadata, variant, m->test, sizeof(m->test));
 	wait_expect_failure(program_invocation_short_name, m->test);
 	if (mnt_start(m, opts)) {
-		/* There is no teardown after a setup that fails. */
+		/* The harness runs no teardown after a failed setup. */
 		mnt_stop(m);
 		ASSERT_TRUE(false) {
 			TH_LOG("setting up the mount failed");
@@ -70,14 +70,14 @@ static inline bool mnt_setup(struct __test_metadata *_metadata, struct mnt *m,
 }
 
 /**
- * file_setup() - for FIXTURE_SETUP(): a file at the server, and what it holds
+ * file_setup() - for FIXTURE_SETUP(): make a file at the server, with contents
  * @_metadata: the test
  * @m: the mount
  * @name: the file
  * @len: its size in bytes
  * @seed: for fill_pattern()
- * @data: set to its bytes, with as many zeroes behind them
- * @seen: set to room for as much, to read into
+ * @data: set to its bytes, followed by as many zeroes
+ * @seen: set to a read buffer of the same size
  */
 static inline void file_setup(struct __test_metadata *_metadata, struct mnt *m,
 			      const char *name, size_t len, unsigned int seed,
@@ -91,7 +91,7 @@ static inline void file_setup(struct __test_metadata *_metadata, struct mnt *m,
 }
 
 /**
- * mnt_teardown() - for FIXTURE_TEARDOWN(): clean up, tell how to repeat
+ * mnt_teardown() - for FIXTURE_TEARDOWN(): clean up, print how to repeat
  * @_metadata: the test
  * @m: the mount
  */
@@ -105,9 +105,11 @@ static inline void mnt_teardown(struct __test_metadata *_metadata,
 		reqlog_dump(m->log, stderr);
 	ret = mnt_stop(m);
 	EXPECT_EQ(0, ret);
-	/* Not in EXPECT_EQ()'s block: that always runs after a failed ASSERT. */
+	/*
+	 * Not in EXPECT_EQ()'s block: that always runs after a failed ASSERT.
+	 */
 	if (ret) {
-		TH_LOG("something was left behind, or the guard had to act");
+		TH_LOG("cleanup was incomplete, or the guard had to act");
 		failed = true;
 	}
 	if (failed)
@@ -115,7 +117,7 @@ static inline void mnt_teardown(struct __test_metadata *_metadata,
 		       program_invocation_short_name, m->test);
 	/*
 	 * A thread that the abort did not free keeps the descriptors that it
-	 * shares: whoever reads our output would wait for its end for ever.
+	 * shares: a reader of our output would wait for EOF forever.
 	 */
 	if (m->calls) {
 		close(STDIN_FILENO);
@@ -125,14 +127,14 @@ static inline void mnt_teardown(struct __test_metadata *_metadata,
 }
 
 /**
- * expect_file() - has a file these bytes, in the page cache and at the server?
+ * expect_file() - check a file in the page cache and at the server
  * @_metadata: the test
  * @m: the mount
  * @name: the file
- * @fd: the same; a copy of it is closed, so that the server gets what is dirty
- * @data: what it has to hold
- * @seen: to read into, with room for a byte more
- * @size: how long it has to be
+ * @fd: the same; a copy of it is closed, so that the server gets the dirty data
+ * @data: its expected contents
+ * @seen: a read buffer, with room for an extra byte
+ * @size: its expected size
  */
 static inline void expect_file(struct __test_metadata *_metadata,
 			       struct mnt *m, const char *name, int fd,
@@ -140,20 +142,20 @@ static inline void expect_file(struct __test_metadata *_metadata,
 {
 	EXPECT_EQ(size, pread(fd, seen, size + 1, 0));
 	EXPECT_EQ(-1, first_difference(data, seen, size)) {
-		TH_LOG("the kernel shows other bytes than it has to");
+		TH_LOG("the page cache differs from the expected contents");
 	}
 	EXPECT_EQ(0, close_copy(m, fd));
 	EXPECT_EQ(size, server_size(m->ctl, name));
 	ASSERT_EQ(0, server_get(m->ctl, name, 0, seen, size));
 	EXPECT_EQ(-1, first_difference(data, seen, size)) {
-		TH_LOG("the server has other bytes than it has to");
+		TH_LOG("the server's file differs from the expected contents");
 	}
 }
 
 /**
- * mnt_lacks() - for FIXTURE_SETUP(), behind mnt_setup(): skip for want of more
+ * mnt_lacks() - for FIXTURE_SETUP(), after mnt_setup(): skip if needed
  * @_metadata: the test
- * @m: the mount, which is taken down then
+ * @m: the mount, which is unmounted then
  * @missing: NULL; or what is missing, as a sentence; or "" after an error
  *
  * Return: true when the test is skipped and the caller has to return.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Compaction of memory that has pages of a file whose server holds its answers.
+ * Compaction of memory that has pages of a file whose server holds its replies.
  *
- * Compaction needs no page in particular.  A broken kernel waits for the server:
- * for the answer to WRITE, or for the lock of a page until READ is answered, and so
- * an unprivileged server stops root.  A sound one goes on to the next page.  Linux
- * 6.12 moves pages under writeback, for it has sent copies, and waits for the lock.
+ * Compaction needs no page in particular.  A broken kernel waits for the
+ * server: for the reply to WRITE, or for the lock of a page until the reply to
+ * READ.  An unprivileged server could thus block root.  A correct kernel skips
+ * the page.  Linux 6.12 moves pages under writeback, as it sends temporary
+ * copies, but waits for the lock.
  *
  * Promise: migration
  */
@@ -23,11 +24,12 @@
 
 /*
  * Compaction moves pages from the low end of a zone to free ones at the high
- * end, until it has met itself.  To be sure that it gets to the file's pages,
- * they are put into the lowest block of the zone while the others are offline.
- * And as it moves nothing into memory that is free altogether, which most of it
- * is in a guest, there has to be a page here and there; and the free ones must
- * not wait on the lists of a processor, which take an eighth of the zone.
+ * end, until both scanners meet.  To make sure that it reaches the file's
+ * pages, these are allocated in the lowest block of the zone while all others
+ * are offline.  Compaction moves nothing into completely free pageblocks, and
+ * most of a guest's are, so some pages have to be allocated here and there; and
+ * the free pages must not be on per-CPU lists, which take an eighth of the
+ * zone.
  *
  *	a movable zone:          | lowest block | offline, then online again |
  *	                              file          x   x   x   x   x   x
@@ -49,7 +51,7 @@ FIXTURE(low)
 #define FLUSHER_INTERVAL	"/proc/sys/vm/dirty_writeback_centisecs"
 #define LISTS_FRACTION		"/proc/sys/vm/percpu_pagelist_high_fraction"
 
-/* Bring back what is offline.  Return: how many blocks did not come. */
+/* Bring back the offline blocks.  Return: how many could not be. */
 static int online_all(struct _test_data_low *self)
 {
 	char path[80];
@@ -64,7 +66,7 @@ static int online_all(struct _test_data_low *self)
 	return left;
 }
 
-/* Note the blocks of a movable zone, the lowest left out. */
+/* Note the blocks of a movable zone, except the lowest. */
 static void find_blocks(struct _test_data_low *self)
 {
 	int node = -1, i;
@@ -109,28 +111,33 @@ FIXTURE_SETUP(low)
 
 	for (i = 0; i < self->blocks; i++) {
 		snprintf(path, sizeof(path), "%s/state", self->block[i]);
-		/* One with a page that was reserved at boot does not go. */
+		/*
+		 * A block with a page that was reserved at boot cannot be
+		 * offlined.
+		 */
 		write_file(path, "offline");
 	}
 	use_movable_node(true);
 	i = cache_in_block(self->fd, LEN, self->lowest);
-	/* There is no teardown when this fails, and others need the blocks. */
+	/* No teardown runs when this fails, and other tests need the blocks. */
 	if (i)
 		online_all(self);
 	ASSERT_EQ(0, i);
 	ASSERT_EQ(0, read_line(FLUSHER_INTERVAL, self->interval, 16));
-	/* Or the flusher comes of its own accord before the test does. */
+	/*
+	 * Otherwise the flusher may run on its own before the test starts it.
+	 */
 	ASSERT_EQ(0, write_file(FLUSHER_INTERVAL, "100000"));
 	ASSERT_EQ(0, read_line(LISTS_FRACTION, self->fraction, 16));
 }
 
-/* The file's pages are as they are to be: have the other blocks back. */
+/* The file's pages are in place: bring the other blocks back online. */
 static void make_room(struct __test_metadata *_metadata,
 		      struct _test_data_low *self)
 {
 	ASSERT_EQ(0, online_all(self));
 	ASSERT_EQ(0, write_file(LISTS_FRACTION, "1000000"));
-	/* More than the lowest block has room for. */
+	/* More than fits into the lowest block. */
 	ASSERT_NE(NULL, spread_pages(SPREAD));
 	use_movable_node(false);
 }
@@ -153,8 +160,8 @@ FIXTURE_TEARDOWN(low)
 }
 
 /*
- * Map LEN bytes of a file and note where the pages are.  The mapping stays: like
- * close(2), munmap(2) would wait for the WRITEs.
+ * Map LEN bytes of a file and note the PFNs.  The mapping stays: like close(2),
+ * munmap(2) would wait for the WRITEs.
  */
 static char *map_pages(struct __test_metadata *_metadata, int fd, __u64 *pfn)
 {
@@ -167,7 +174,7 @@ static char *map_pages(struct __test_metadata *_metadata, int fd, __u64 *pfn)
 	return map;
 }
 
-/* How many of them are elsewhere by now. */
+/* How many of them have moved. */
 static int count_moved(char *map, const __u64 *pfn)
 {
 	long page = sysconf(_SC_PAGESIZE), i;
@@ -196,16 +203,19 @@ TEST_F(low, compaction_ends_while_write_is_held)
 
 	before = vm_counter("/proc/vmstat", "pgmigrate_fail");
 	ASSERT_EQ(1, mnt_tell(&self->m, path, "1")) {
-		TH_LOG("compaction waits for the answer to WRITE");
+		TH_LOG("compaction waits for the reply to WRITE");
 	}
 	refused = vm_counter("/proc/vmstat", "pgmigrate_fail") - before;
 	moved = count_moved(map, pfn);
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 	if (vm_counter("/proc/vmstat", "nr_writeback") > 0) {
 		EXPECT_EQ(0, moved);
-		/* The control: it gets there, and is refused the pages. */
+		/*
+		 * The control: compaction reaches the pages, and fails to
+		 * migrate them.
+		 */
 		EXPECT_LE(LEN / page, refused) {
-			TH_LOG("compaction has not met the pages: nothing was tested");
+			TH_LOG("compaction did not reach the pages: nothing was tested");
 		}
 		ASSERT_LE(1, server_release(self->m.ctl, 0));
 	} else {
@@ -233,7 +243,7 @@ TEST_F(low, compaction_moves_dirty_page)
 	EXPECT_EQ(-1, first_difference(self->data, seen, sizeof(seen)));
 }
 
-/* The pages that the server is asked for are locked meanwhile. */
+/* The pages that are being read are locked meanwhile. */
 TEST_F(low, compaction_ends_while_read_is_held)
 {
 	const struct req_match reads = { .opcode = FUSE_READ };
@@ -258,13 +268,15 @@ TEST_F(low, compaction_ends_while_read_is_held)
 
 	before = vm_counter("/proc/vmstat", "pgmigrate_fail");
 	ASSERT_EQ(1, mnt_tell(&self->m, path, "1")) {
-		TH_LOG("compaction waits for the answer to READ");
+		TH_LOG("compaction waits for the reply to READ");
 	}
 	refused = vm_counter("/proc/vmstat", "pgmigrate_fail") - before;
 	EXPECT_EQ(replied, count_req(&self->m, FUSE_READ, REQ_REPLIED));
-	/* The control: it gets there, and is refused the pages. */
+	/*
+	 * The control: compaction reaches the pages, and fails to migrate them.
+	 */
 	EXPECT_LE(bytes / page, refused) {
-		TH_LOG("compaction has not met the pages: nothing was tested");
+		TH_LOG("compaction did not reach the pages: nothing was tested");
 	}
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));

@@ -11,20 +11,20 @@
 #include "wait.h"
 
 static const char * const ctl_names[] = {
-	[CTL_RULE]		= "take a rule",
+	[CTL_RULE]		= "add a rule",
 	[CTL_DROP_RULES]	= "drop the rules",
 	[CTL_RELEASE]		= "release requests",
 	[CTL_PUT]		= "put data",
 	[CTL_GET]		= "get data",
-	[CTL_STAT]		= "tell attributes",
+	[CTL_STAT]		= "return attributes",
 	[CTL_SETATTR]		= "change attributes",
-	[CTL_OPEN_FLAGS]	= "take flags for OPEN",
+	[CTL_OPEN_FLAGS]	= "set flags for OPEN",
 	[CTL_RAW]		= "write raw bytes",
 	[CTL_ALLOCATE]		= "allocate memory",
 	[CTL_QUIT]		= "quit",
 };
 
-/* Send @msg with @len bytes of data and put the answer in its place. */
+/* Send @msg with @len bytes of data and overwrite it with the reply. */
 static int ctl_call(int fd, struct ctl_msg *msg, size_t len)
 {
 	const char *what = ctl_names[msg->op];
@@ -32,7 +32,7 @@ static int ctl_call(int fd, struct ctl_msg *msg, size_t len)
 	ssize_t got;
 
 	if (send(fd, msg, CTL_HEAD + len, MSG_NOSIGNAL) < 0) {
-		fprintf(stderr, "# asking the server to %s: %s\n", what,
+		fprintf(stderr, "# requesting the server to %s: %s\n", what,
 			strerror(errno));
 		return -1;
 	}
@@ -43,7 +43,7 @@ static int ctl_call(int fd, struct ctl_msg *msg, size_t len)
 	}
 	got = recv(fd, msg, sizeof(*msg), 0);
 	if (got < (ssize_t)CTL_HEAD) {
-		fprintf(stderr, "# the server ended when asked to %s\n", what);
+		fprintf(stderr, "# the server exited, request: %s\n", what);
 		return -1;
 	}
 	if (msg->err) {

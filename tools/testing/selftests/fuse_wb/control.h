@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The control channel between a test and its server: one message there, one
- * back.  The functions print what went wrong and return -1, unless they say
+ * back.  The functions print what went wrong and return -1, unless noted
  * otherwise.
  */
 
@@ -32,14 +32,14 @@ enum ctl_op {
 };
 
 /**
- * struct ctl_msg - a command, and its answer
+ * struct ctl_msg - a command, and its reply
  * @op: what to do
- * @err: in an answer the errno of the command
+ * @err: in a reply the errno of the command
  * @rule: a rule; its match alone: which requests to release
- * @name: the file that a command is about
+ * @name: the file that a command refers to
  * @off: where in the file, or the backing file for OPEN
  * @len: bytes at @data; for CTL_GET: bytes wanted
- * @count: requests to release, FOPEN_* flags, or FATTR_* bits; in an answer,
+ * @count: requests to release, FOPEN_* flags, or FATTR_* bits; in a reply,
  *	   those released, or the errno with which the kernel refused raw bytes
  * @data: bytes of the file, or for the kernel, or a struct stat; only @len of
  *	  them are sent
@@ -58,40 +58,40 @@ struct ctl_msg {
 #define CTL_HEAD	offsetof(struct ctl_msg, data)
 
 /*
- * From now on this happens to the matching requests.  Where several rules match
- * a request the newest one counts.
+ * Apply this rule to matching requests from now on.  Where several rules match
+ * a request the newest one wins.
  */
 int server_rule(int ctl_fd, const struct req_match *match, enum rule_act act,
 		__u64 arg);
 
-/* From now on the matching requests are kept, see RULE_HOLD. */
+/* Hold matching requests from now on, see RULE_HOLD. */
 int server_hold(int ctl_fd, const struct req_match *match);
 
-/* From now on the matching requests get this errno and nothing is done. */
+/* Fail matching requests with this errno from now on, without side effects. */
 int server_fail(int ctl_fd, const struct req_match *match, int err);
 
-/* From now on the server does not know such requests, and says so. */
+/* Reply ENOSYS to matching requests from now on. */
 int server_lacks(int ctl_fd, const struct req_match *match);
 
-/* Forget all rules.  What is held stays. */
+/* Remove all rules.  Held requests stay held. */
 int server_drop_rules(int ctl_fd);
 
 /**
- * server_release() - carry out held requests and answer them, oldest first
+ * server_release() - carry out held requests and reply, oldest first
  * @ctl_fd: the control channel
- * @nr: how many; 0: all, and hold no more
+ * @nr: how many; 0: all, and stop holding
  *
- * A held request that server_fail() has been told about meanwhile gets its
+ * A held request that matches a later server_fail() rule gets that
  * errno and is not carried out.  Every reply is in the log on return.
  *
- * Return: the number of requests that were answered, -1 on error.
+ * Return: the number of requests that were replied to, -1 on error.
  */
 int server_release(int ctl_fd, unsigned int nr);
 
-/* The same for all of one kind, and such requests are held as before. */
+/* The same for all of one kind; such requests are held as before. */
 int server_release_match(int ctl_fd, const struct req_match *match);
 
-/* Write to or read from a file behind the kernel's back; put creates it. */
+/* Write or read a file without the kernel's knowledge; put creates it. */
 int server_put(int ctl_fd, const char *name, __u64 off, const void *data,
 	       size_t len);
 int server_get(int ctl_fd, const char *name, __u64 off, void *data,
@@ -100,12 +100,12 @@ int server_get(int ctl_fd, const char *name, __u64 off, void *data,
 /* Return: the size of a file at the server in bytes, -1 on error. */
 long long server_size(int ctl_fd, const char *name);
 
-/* What the server knows of a file. */
+/* The server's attributes of a file. */
 int server_stat(int ctl_fd, const char *name, struct stat *st);
 
 /*
- * Change a file at the server as a SETATTR would, behind the kernel's back;
- * @valid are the bits of FATTR_* that count.
+ * Change a file at the server as a SETATTR would, without the kernel's
+ * knowledge; @valid has the FATTR_* bits to apply.
  */
 int server_setattr(int ctl_fd, const char *name, const struct stat *st,
 		   __u32 valid);
@@ -113,19 +113,19 @@ int server_setattr(int ctl_fd, const char *name, const struct stat *st,
 /* The same for its mtime and ctime, in seconds. */
 int server_set_times(int ctl_fd, const char *name, time_t seconds);
 
-/* From now on the replies to OPEN and CREATE have these FOPEN_* flags. */
+/* Set these FOPEN_* flags in replies to OPEN and CREATE from now on. */
 int server_open_flags(int ctl_fd, __u32 flags);
 
-/* The same, and with FOPEN_PASSTHROUGH this backing file: see mnt.h. */
+/* The same, with this backing file for FOPEN_PASSTHROUGH: see mnt.h. */
 int server_open_backing(int ctl_fd, __u32 flags, int backing_id);
 
 /**
- * server_raw() - write bytes of the test's own to /dev/fuse
+ * server_raw() - write raw bytes to /dev/fuse
  * @ctl_fd: the control channel
  * @buf: the bytes
  * @len: how many, at most CTL_DATA_MAX
  *
- * A request that gets its answer so is still held, as far as the server knows.
+ * The server still considers a request held that is replied to in this way.
  *
  * Return: 0 when the kernel took them, the errno with which it refused them,
  * or -1.
@@ -133,20 +133,20 @@ int server_open_backing(int ctl_fd, __u32 flags, int backing_id);
 int server_raw(int ctl_fd, const void *buf, size_t len);
 
 /*
- * Have the server send FUSE_NOTIFY_INVAL_INODE for @len bytes from @off; 0: for
- * all from there; an @off of -1: for the attributes alone.
+ * Make the server send FUSE_NOTIFY_INVAL_INODE for @len bytes from @off; @len
+ * 0: to the end of the file; a negative @off: for the attributes only.
  *
  * Return: as server_raw().
  */
 int server_inval(int ctl_fd, __u64 node, __s64 off, __s64 len);
 
 /*
- * The server takes @len bytes of new memory, touches them and gives them back.
- * Meanwhile it handles no request, as if it did this in the middle of one.
+ * The server allocates @len bytes, touches them and frees them.  Meanwhile it
+ * handles no request, as if it did this in the middle of one.
  */
 int server_allocate(int ctl_fd, size_t len);
 
-/* The server ends without another reply. */
+/* The server exits without another reply. */
 int server_quit(int ctl_fd);
 
 #endif

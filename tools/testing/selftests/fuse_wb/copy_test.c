@@ -2,11 +2,11 @@
 /*
  * copy_file_range(2), which the server carries out, on files with dirty pages.
  *
- * A sound kernel has everything at the server that the copy reads or writes,
- * and all that lies behind it, before it sends COPY_FILE_RANGE, and drops from
- * the page cache what the server has changed, no less and no more.  A broken one
- * copies old bytes, lets a WRITE overwrite the copy, shows what was there before,
- * or takes 0 bytes for something that it has to do again.
+ * Before it sends COPY_FILE_RANGE, a correct kernel has written back everything
+ * that the copy reads or overwrites, and all that follows it.  Then it drops
+ * exactly those pages that the server has changed.  A broken one copies old
+ * bytes, lets a WRITE overwrite the copy, shows the old contents, or retries
+ * when 0 bytes were copied.
  */
 
 #include <sys/mman.h>
@@ -24,7 +24,7 @@
  *                               COPY_FILE_RANGE       |
  *   to, map --- dirty pages --- WRITEs ---> server: "target"
  *
- * in, out: what these files have to hold in the end
+ * in, out: the expected final contents of these files
  */
 FIXTURE(copy)
 {
@@ -39,7 +39,7 @@ FIXTURE(copy)
 	char *seen;
 };
 
-/* off_in, off_out, len: what is copied */
+/* off_in, off_out, len: the range to copy */
 FIXTURE_VARIANT(copy)
 {
 	struct server_opts opts;
@@ -96,7 +96,7 @@ FIXTURE_TEARDOWN(copy)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* @fd and @off are the source, what is at @buf the target. */
+/* @fd and @off are the source, @buf points to the target. */
 struct place {
 	int fd;
 	loff_t off;
@@ -114,7 +114,7 @@ static const struct call_op call_copy = {
 	"copy_file_range", SYS_copy_file_range, do_copy
 };
 
-/* Make the copy that the variant says, in a thread. */
+/* Make the variant's copy, in a thread. */
 static struct call *start_copy(struct _test_data_copy *self,
 			       const struct _fixture_variant_copy *variant,
 			       struct place *to)
@@ -143,7 +143,7 @@ static void store(struct _test_data_copy *self, off_t off, size_t len,
 	memcpy(self->map + off, self->out + off, len);
 }
 
-/* The first @copied bytes were: the target is what it has to be. */
+/* The first @copied bytes were copied: check the target. */
 static void check_target(struct __test_metadata *_metadata,
 			 struct _test_data_copy *self,
 			 const struct _fixture_variant_copy *variant,
@@ -156,7 +156,7 @@ static void check_target(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, fstat(self->to, &st));
 	EXPECT_EQ(size, st.st_size);
 	EXPECT_EQ(-1, first_difference(self->out, self->map, self->len)) {
-		TH_LOG("the mapping shows something else");
+		TH_LOG("the mapping shows other bytes");
 	}
 	ASSERT_EQ(size, pread(self->to, self->seen, 2 * self->len, 0));
 	EXPECT_EQ(-1, first_difference(self->out, self->seen, size));
@@ -165,12 +165,12 @@ static void check_target(struct __test_metadata *_metadata,
 	ASSERT_EQ(size, server_size(self->m.ctl, TARGET));
 	ASSERT_EQ(0, server_get(self->m.ctl, TARGET, 0, self->seen, size));
 	EXPECT_EQ(-1, first_difference(self->out, self->seen, size)) {
-		TH_LOG("the server has something else");
+		TH_LOG("the server has other bytes");
 	}
 }
 
 /*
- * All of the target is cached and mapped when the copy is made.
+ * The whole target is cached and mapped when the copy is made.
  *
  * Promise: 9b46418c40fe
  */
@@ -183,7 +183,7 @@ TEST_F(copy, cache_of_the_target_shows_the_copy)
 }
 
 /*
- * And dirty, in and around what is copied over, and under writeback.
+ * The target is dirty in and around the copied range, and under writeback.
  *
  * Promise: 9b46418c40fe
  */
@@ -199,7 +199,7 @@ TEST_F(copy, copy_is_sent_after_write_to_the_target_is_answered)
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_COPY_FILE_RANGE, REQ_ARRIVED, 1)) {
-		TH_LOG("the copy was sent before WRITE was answered");
+		TH_LOG("COPY_FILE_RANGE was sent before the reply to WRITE");
 	}
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
@@ -209,7 +209,7 @@ TEST_F(copy, copy_is_sent_after_write_to_the_target_is_answered)
 	check_target(_metadata, self, variant, variant->len, self->len);
 }
 
-/* The server copies what it has: that has to be all there is. */
+/* The server copies what it has: all dirty data has to be there. */
 TEST_F(copy, dirty_bytes_of_the_source_are_copied)
 {
 	char *map;
@@ -225,9 +225,8 @@ TEST_F(copy, dirty_bytes_of_the_source_are_copied)
 }
 
 /*
- * A dirty tail makes the target longer, and the copy does not touch it.  Before
- * it is there the server takes the copy for one that ends the file, or for one
- * behind its end.
+ * A dirty tail, which the copy does not touch, extends the target.  Until the
+ * tail arrives, the server sees a copy that ends at EOF or beyond it.
  *
  * Promise: 59bda8ecee2f
  */
@@ -244,12 +243,12 @@ TEST_F(copy, extending_write_is_flushed_before_the_copy)
 	EXPECT_NE(0, reqlog_find(self->m.log, &tail, REQ_REPLIED, 1));
 	EXPECT_LT(reqlog_find(self->m.log, &tail, REQ_REPLIED, 1),
 		  find_req(&self->m, FUSE_COPY_FILE_RANGE, REQ_ARRIVED, 1)) {
-		TH_LOG("the copy was sent before the dirty tail");
+		TH_LOG("COPY_FILE_RANGE was sent before the dirty tail");
 	}
 	check_target(_metadata, self, variant, variant->len, size);
 }
 
-/* The copy itself makes the target longer. */
+/* The copy itself extends the target. */
 TEST_F(copy, copy_makes_the_file_longer)
 {
 	struct place to = { .fd = self->to, .off = self->len - 5 };
@@ -265,7 +264,7 @@ TEST_F(copy, copy_makes_the_file_longer)
 	check_target(_metadata, self, &longer, variant->len, size);
 }
 
-/* Fewer bytes than asked for are no error. */
+/* A short copy is no error. */
 TEST_F(copy, short_copy_changes_no_more_than_it_says)
 {
 	const struct req_match copies = { .opcode = FUSE_COPY_FILE_RANGE };
@@ -277,7 +276,7 @@ TEST_F(copy, short_copy_changes_no_more_than_it_says)
 }
 
 /*
- * The server has nothing to copy, as when its source is shorter by now.
+ * The server has nothing to copy, e.g. because its source has become shorter.
  *
  * Promise: zero-copy
  */
@@ -292,8 +291,8 @@ TEST_F(copy, copy_of_nothing_ends)
 }
 
 /*
- * Linux 6.12 drops all of the file when the target begins at byte 0, also what
- * was stored while the server was at work.
+ * Linux 6.12 drops the whole page cache of the file when the target starts at
+ * byte 0, also what was stored while the server was copying.
  *
  * Promise: zero-copy
  */
@@ -315,7 +314,7 @@ TEST_F(copy, copy_of_nothing_drops_no_page)
 	check_target(_metadata, self, variant, 0, self->len);
 }
 
-/* A server without the request: the kernel copies, through both caches. */
+/* A server without COPY_FILE_RANGE: the kernel copies, through both caches. */
 TEST_F(copy, copy_without_the_request_is_made_by_the_kernel)
 {
 	const struct req_match copies = { .opcode = FUSE_COPY_FILE_RANGE };

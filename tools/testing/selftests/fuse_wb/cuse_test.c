@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A character device whose server is a program: CUSE.
+ * A character device implemented by a user space server: CUSE.
  *
- * Its reads and writes go through the code of FUSE's direct I/O, on an inode that
- * belongs to another file system.  A sound kernel leaves that inode alone.  A broken
- * one takes it for one of FUSE's after a write(2), and changes memory of somebody
- * else, or crashes.
+ * Its reads and writes use FUSE's direct I/O code, on an inode that belongs to
+ * another file system.  A correct kernel leaves that inode alone.  A broken one
+ * treats it as a fuse_inode after a write(2), and corrupts memory, or crashes.
  *
  * Promise: policy-05
  */
@@ -20,7 +19,8 @@
 #define BYTES		100
 
 /*
- *   fd: /dev/NAME --- OPEN, WRITE, READ, RELEASE ---> cuse: the test itself
+ * fd: /dev/NAME --- OPEN, WRITE, READ, RELEASE ---> cuse: the server is the
+ * test itself
  */
 FIXTURE(device)
 {
@@ -32,7 +32,7 @@ FIXTURE(device)
 	char request[64 << 10];
 };
 
-/* The next request, which has to be of this kind.  Return: its identity. */
+/* Read the next request, which has to be of this kind.  Return: its unique. */
 static __u64 take(struct __test_metadata *_metadata,
 		  struct _test_data_device *self, __u32 opcode)
 {
@@ -40,7 +40,7 @@ static __u64 take(struct __test_metadata *_metadata,
 	const struct fuse_in_header *in = (void *)self->request;
 
 	ASSERT_EQ(1, poll(&ready, 1, WAIT_SECONDS * 1000)) {
-		TH_LOG("awaited for %d s in vain: opcode %u", WAIT_SECONDS,
+		TH_LOG("timed out (%d s) waiting for opcode %u", WAIT_SECONDS,
 		       opcode);
 	}
 	ASSERT_LE((ssize_t)sizeof(*in), read(self->cuse, self->request,
@@ -83,13 +83,13 @@ FIXTURE_SETUP(device)
 	self->cuse = open(CUSE_DEV, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->cuse);
 	unique = take(_metadata, self, CUSE_INIT);
-	/* The device is there when this has returned. */
+	/* The device exists when this has returned. */
 	reply(_metadata, self, unique, &init,
 	      offsetof(typeof(init), info) + sizeof(init.info));
 	fill_pattern(self->data, BYTES, 1);
 }
 
-/* Without its server the device goes, and all calls return. */
+/* Closing the server's descriptor removes the device, and all calls return. */
 FIXTURE_TEARDOWN(device)
 {
 	EXPECT_EQ(0, close(self->cuse));
@@ -97,7 +97,7 @@ FIXTURE_TEARDOWN(device)
 	reqlog_free(self->log);
 }
 
-/* Make a call, reply to what it sends, and wait.  Return: what it returned. */
+/* Make a call, reply to its request, and wait.  Return: what it returned. */
 static long run(struct __test_metadata *_metadata,
 		struct _test_data_device *self, const struct call_op *op,
 		struct call_arg arg, __u32 opcode, void *data, size_t len)

@@ -2,8 +2,9 @@
 /*
  * A server that dies, at every kind of request.
  *
- * A sound kernel gives an error to all who wait for an answer and ends all
- * writeback.  A broken one leaves processes waiting, or pages under writeback.
+ * A correct kernel returns an error to all tasks that wait for a reply, and
+ * ends all writeback.  A broken one leaves processes waiting, or pages under
+ * writeback.
  *
  * Promise: stuck
  */
@@ -78,7 +79,7 @@ FIXTURE_TEARDOWN(death)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Something of everything, whatever becomes of it. */
+/* One of each operation, ignoring errors. */
 static long use_everything(const struct call_arg *arg)
 {
 	const char *dir = arg->buf;
@@ -127,13 +128,13 @@ TEST_F(death, everything_ends)
 	ASSERT_EQ(0, server_rule(self->m.ctl, &match, RULE_DIE, 0));
 	mnt_run(&self->m, &op, (struct call_arg){ .buf = self->m.dir });
 	EXPECT_NE(ETIMEDOUT, errno);
-	/* The control: it got that request, and is no more. */
+	/* The control: the server got that request, and has died. */
 	EXPECT_NE(0, await_req(&self->m, variant->opcode, REQ_ARRIVED, 1));
 	while (!info.si_pid && now_usec() < deadline)
 		ASSERT_EQ(0, waitid(P_PID, self->m.server, &info,
 				    WEXITED | WNOHANG | WNOWAIT));
 	EXPECT_EQ(SIGKILL, info.si_status) {
-		TH_LOG("awaited for %d s: the end of the server, which this request kills",
+		TH_LOG("timed out (%d s) waiting for the server to exit, as this request kills it",
 		       WAIT_SECONDS);
 	}
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* How bytes get from and to /dev/fuse, see devio.h. */
+/* Moving bytes from and to /dev/fuse, see devio.h. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,13 +9,13 @@
 
 #include "devio.h"
 
-/* Room for the largest request and its header; in slots of one page each. */
+/* Room for the largest request and its header, as one page per slot. */
 #define PIPE_BYTES	(2 << 20)
 
-/* So that a page of a file lies across two of the buffer. */
+/* Makes each page of a file span two pages of the buffer. */
 #define GAP_OFFSET	40
 
-/* A pipe for each thread; it lasts as long as the server does. */
+/* A pipe for each thread; it lasts as long as the server. */
 static __thread int pipe_fd[2] = { -1, -1 };
 
 static int get_pipe(void)
@@ -27,7 +27,7 @@ static int get_pipe(void)
 	return fcntl(pipe_fd[1], F_SETPIPE_SZ, PIPE_BYTES) < 0 ? -1 : 0;
 }
 
-/* After an error nobody knows what is left in the pipe. */
+/* After an error the contents of the pipe are unknown. */
 static ssize_t drop_pipe(void)
 {
 	int err = errno;
@@ -40,7 +40,7 @@ static ssize_t drop_pipe(void)
 	return -1;
 }
 
-/* A buffer for each thread, of shared memory: it keeps what is unmapped. */
+/* A buffer for each thread, in shared memory: unmapping keeps the contents. */
 static char *get_gap_buffer(void)
 {
 	static __thread char *buf;
@@ -138,7 +138,7 @@ ssize_t devio_writev(const struct devio *io, const struct iovec *iov,
 	len = writev(pipe_fd[1], iov, count);
 	if (len < 0)
 		return drop_pipe();
-	/* The kernel takes one message a call, and all of it. */
+	/* The kernel takes exactly one message per call. */
 	done = splice(pipe_fd[0], NULL, io->fd, NULL, len, 0);
 	if (done != len)
 		return drop_pipe();

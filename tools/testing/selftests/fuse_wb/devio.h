@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * How bytes get from and to /dev/fuse: copied, spliced through a pipe, or copied
- * to and from a buffer of which only a part is mapped.
+ * Moving bytes from and to /dev/fuse: copied, spliced through a pipe, or copied
+ * to and from a partly mapped buffer.
  */
 
 #ifndef FUSE_WB_DEVIO_H
@@ -12,13 +12,13 @@
 #include <sys/uio.h>
 
 /**
- * struct devio - a way to /dev/fuse
+ * struct devio - how to access /dev/fuse
  * @fd: the device
- * @splice_in: requests come by splice(2): the kernel lends the pages that a
- *	       WRITE is about and copies nothing
- * @splice_out: replies and notifications go by splice(2)
- * @gaps: every second page of the buffer is not mapped when the kernel copies,
- *	  whichever way
+ * @splice_in: read requests with splice(2): the pipe then references the pages
+ *	       of a WRITE, without a copy
+ * @splice_out: write replies and notifications with splice(2)
+ * @gaps: every second page of the buffer is unmapped when the kernel copies, in
+ *	  both directions
  */
 struct devio {
 	int fd;
@@ -27,7 +27,7 @@ struct devio {
 	bool gaps;
 };
 
-/* As read(2) and writev(2) of the device.  Any thread may call them. */
+/* Like read(2) and writev(2) of the device.  Callable from any thread. */
 ssize_t devio_read(const struct devio *io, void *buf, size_t len);
 ssize_t devio_writev(const struct devio *io, const struct iovec *iov,
 		     int count);

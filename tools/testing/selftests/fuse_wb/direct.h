@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A file of a megabyte, and direct reads and writes of all of it, each of which
- * the kernel cuts into eight requests.  As common.h, it takes _metadata.
+ * A file of one megabyte, and direct reads and writes of all of it, each of
+ * which the kernel splits into eight requests.  Like common.h, it uses
+ * _metadata.
  */
 
 #ifndef FUSE_WB_DIRECT_H
@@ -20,8 +21,8 @@
  * struct direct - the file
  * @m: the mount
  * @fd: "file", BYTES long
- * @data: what it holds, or will hold
- * @buf: to read into
+ * @data: its contents, now or after a write
+ * @buf: a read buffer
  */
 struct direct {
 	struct mnt m;
@@ -36,7 +37,7 @@ struct direct {
  * @d: filled in
  * @opts: how the server behaves; its max_write has to be STEP
  * @variant: the fixture's variant
- * @flags: to open the file with, besides O_RDWR
+ * @flags: open flags in addition to O_RDWR
  *
  * Return: false when the test is skipped.
  */
@@ -58,7 +59,9 @@ static inline bool direct_setup(struct __test_metadata *_metadata,
 	return true;
 }
 
-/* Arguments of a call of @len bytes at @off; a write changes @data before. */
+/*
+ * Arguments of a call of @len bytes at @off; for a write, changes @data first.
+ */
 static inline struct call_arg direct_arg(struct direct *d, __u32 opcode,
 					 off_t off, size_t len)
 {
@@ -81,7 +84,7 @@ static inline struct call *direct_call(struct direct *d,
 	return mnt_call(&d->m, op, direct_arg(d, opcode, off, len));
 }
 
-/* That many requests are under way, and no more will be by themselves. */
+/* Exactly this many requests are in flight, and no more follow. */
 static inline bool direct_under_way(struct mnt *m, __u32 opcode, int nr)
 {
 	return await_req(m, opcode, REQ_ARRIVED, nr) && !fence(m) &&
@@ -89,8 +92,8 @@ static inline bool direct_under_way(struct mnt *m, __u32 opcode, int nr)
 }
 
 /*
- * The same in a process of its own, for all of the file, until @nr requests are
- * under way.  Return: the child, or -1.
+ * The same in a process of its own, for the whole file, until @nr requests are
+ * in flight.  Return: the child, or -1.
  */
 static inline pid_t direct_child(struct direct *d, const struct call_op *op,
 				 __u32 opcode, int nr)
@@ -103,7 +106,7 @@ static inline pid_t direct_child(struct direct *d, const struct call_op *op,
 	return pid > 0 && direct_under_way(&d->m, opcode, nr) ? pid : -1;
 }
 
-/* The request for one step of the file. */
+/* Match the request for one step of the file. */
 static inline struct req_match direct_step(__u32 opcode, int step)
 {
 	return (struct req_match){
@@ -113,7 +116,7 @@ static inline struct req_match direct_step(__u32 opcode, int step)
 	};
 }
 
-/* The call returned @ret bytes of the file, which are the right ones. */
+/* The call returned @ret bytes of the file, with the right contents. */
 static inline void direct_check(struct __test_metadata *_metadata,
 				struct direct *d, struct call *c, long ret)
 {

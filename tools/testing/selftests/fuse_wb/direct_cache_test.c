@@ -3,11 +3,11 @@
  * Direct reads and writes of a file whose page cache is in use.
  *
  * O_DIRECT goes to the server, write(2) and mappings go to the page cache, and
- * both have to see what the other one has written.  A sound kernel writes back
- * what a direct read or write touches, waits for the answers before it sends
- * the one, and drops the pages that the other has overwritten.  A broken one
- * lets a direct read overtake the WRITE of the bytes that it asks for, shows old
- * bytes, or takes the end that the server knows for the end of the file.
+ * each has to see what the other has written.  A correct kernel writes back the
+ * range of a direct read or write, waits for the replies before it sends the
+ * request, and drops the pages that a direct write has overwritten.  A broken
+ * one lets a direct read overtake the WRITE of the same bytes, shows old bytes,
+ * or takes the server's EOF for the end of the file.
  *
  * Promise: policy-14
  */
@@ -26,7 +26,7 @@
  *                                                          >-- server: "file"
  *   direct ---- read, write ------- READs and WRITEs -----'
  *
- * data: what the file has to hold in the end, all PAGES of it
+ * data: the expected final contents, all PAGES of it
  */
 FIXTURE(direct)
 {
@@ -40,7 +40,9 @@ FIXTURE(direct)
 	char *seen;
 };
 
-/* off, len: what is read or written directly; open_flags: of that descriptor */
+/*
+ * off, len: the range to read or write directly; open_flags: of that descriptor
+ */
 FIXTURE_VARIANT(direct)
 {
 	struct server_opts opts;
@@ -103,7 +105,7 @@ FIXTURE_TEARDOWN(direct)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* New bytes through the mapping, which all kinds of connections have. */
+/* Store new bytes through the mapping, which works on every connection. */
 static bool store(struct _test_data_direct *self, off_t off, size_t len,
 		  unsigned int seed)
 {
@@ -127,24 +129,24 @@ static bool done_direct(struct call *c, size_t len)
 	       c->ret == (long)len;
 }
 
-/* Is the file what it has to be, whichever way it is read? */
+/* Check the file through each way of reading it. */
 static void check_bytes(struct __test_metadata *_metadata,
 			struct _test_data_direct *self)
 {
 	ssize_t len = self->len;
 
 	EXPECT_EQ(-1, first_difference(self->data, self->map, len)) {
-		TH_LOG("the mapping shows something else");
+		TH_LOG("the mapping shows other bytes");
 	}
 	ASSERT_EQ(len, pread(self->fd, self->seen, len, 0));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, len));
 	ASSERT_EQ(len, pread(self->direct, self->seen, len, 0));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, len)) {
-		TH_LOG("a direct read shows something else");
+		TH_LOG("a direct read returns other bytes");
 	}
 	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen, len));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, len)) {
-		TH_LOG("the server has something else");
+		TH_LOG("the server has other bytes");
 	}
 }
 
@@ -156,7 +158,7 @@ TEST_F(direct, read_sees_what_is_dirty)
 	int reads = count_req(&self->m, FUSE_READ, REQ_ARRIVED);
 	struct call *c;
 
-	/* More than is asked for, on both sides. */
+	/* Dirty more than is requested, on both sides. */
 	ASSERT_TRUE(store(self, self->page, 8 * self->page, 2));
 	c = start_direct(self, variant, &call_pread, self->seen);
 	ASSERT_TRUE(done_direct(c, variant->len));
@@ -169,7 +171,7 @@ TEST_F(direct, read_sees_what_is_dirty)
 	check_bytes(_metadata, self);
 }
 
-/* The WRITE is under way when the direct read or write begins. */
+/* The WRITE is in flight when the direct read or write starts. */
 static void check_waits(struct __test_metadata *_metadata,
 			struct _test_data_direct *self,
 			const struct _fixture_variant_direct *variant,
@@ -191,7 +193,7 @@ static void check_waits(struct __test_metadata *_metadata,
 	ASSERT_NE(NULL, c);
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
 	EXPECT_EQ(before, count_req(&self->m, opcode, REQ_ARRIVED)) {
-		TH_LOG("%s was sent before WRITE was answered", op->name);
+		TH_LOG("%s was sent before the reply to WRITE", op->name);
 	}
 
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
@@ -215,7 +217,7 @@ TEST_F(direct, write_never_passes_writeback_of_its_bytes)
 	check_waits(_metadata, self, variant, &call_pwrite, FUSE_WRITE);
 }
 
-/* The control: other bytes are nobody's business. */
+/* The control: writeback of other bytes does not matter. */
 TEST_F(direct, read_does_not_wait_for_other_bytes)
 {
 	struct call *c;
@@ -237,7 +239,7 @@ TEST_F(direct, write_is_seen_in_the_cache)
 {
 	char *buf = self->data + variant->off;
 
-	/* All of it is cached and mapped. */
+	/* The whole file is cached and mapped. */
 	EXPECT_EQ(-1, first_difference(self->data, self->map, self->len));
 	fill_pattern(buf, variant->len, 2);
 	ASSERT_TRUE(done_direct(start_direct(self, variant, &call_pwrite, buf),
@@ -245,7 +247,7 @@ TEST_F(direct, write_is_seen_in_the_cache)
 	check_bytes(_metadata, self);
 }
 
-/* Neither the bytes before the direct write nor those behind it are lost. */
+/* The bytes before and after the direct write are not lost. */
 TEST_F(direct, write_over_dirty_bytes_keeps_their_neighbours)
 {
 	char *buf = self->data + variant->off;
@@ -257,7 +259,7 @@ TEST_F(direct, write_over_dirty_bytes_keeps_their_neighbours)
 	check_bytes(_metadata, self);
 }
 
-/* The newer bytes win, as they did above. */
+/* The newer bytes win, as above. */
 TEST_F(direct, store_after_direct_write_wins)
 {
 	char *buf = self->data + variant->off;
@@ -323,7 +325,10 @@ FIXTURE_TEARDOWN(hole)
 	mnt_teardown(_metadata, &self->d.m);
 }
 
-/* A direct read of @len bytes at @off gets @want bytes, and the right ones. */
+/*
+ * A direct read of @len bytes at @off returns @want bytes, with the right
+ * contents.
+ */
 static void check_read(struct __test_metadata *_metadata,
 		       struct _test_data_direct *d, bool aio, off_t off,
 		       size_t len, long want)
@@ -334,15 +339,15 @@ static void check_read(struct __test_metadata *_metadata,
 	memset(d->seen, 0xee, d->len);
 	EXPECT_EQ(want, mnt_run(&d->m, aio ? &call_aio_pread : &call_pread,
 				arg)) {
-		TH_LOG("a direct read of bytes %ld to %ld ends elsewhere",
+		TH_LOG("a direct read of bytes %ld to %ld has another length",
 		       (long)off, (long)(off + len));
 	}
 	EXPECT_EQ(-1, first_difference(d->data + off, d->seen, want));
-	/* And nothing behind them. */
+	/* The buffer is untouched beyond them. */
 	EXPECT_EQ((char)0xee, d->seen[want]);
 }
 
-/* By aio, Linux 6.12 says that the file ends there. */
+/* With aio, Linux 6.12 returns a short read as if the file ended there. */
 TEST_F(hole, direct_read_of_a_hole_before_dirty_bytes_is_zeroes)
 {
 	struct _test_data_direct *d = &self->d;
@@ -371,7 +376,7 @@ TEST_F(hole, direct_read_ends_where_the_dirty_file_does)
 	EXPECT_EQ((long long)end, server_size(d->m.ctl, FILE_NAME));
 }
 
-/* A direct write behind that end leaves another hole, and loses nothing. */
+/* A direct write beyond that EOF leaves another hole, and loses nothing. */
 TEST_F(hole, direct_write_behind_the_end_leaves_zeroes)
 {
 	struct _test_data_direct *d = &self->d;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What write(2) promises of every file, for a file with direct I/O.
+ * Generic semantics of write(2), on a file with direct I/O.
  *
- * RLIMIT_FSIZE ends a write, O_APPEND puts it where the file ends, O_DSYNC has it on
- * disk, and the bytes may come from a pipe.  Parallel writers have code of their own
- * for each, and what is asynchronous returns before the server has written.
+ * RLIMIT_FSIZE ends a write, O_APPEND writes at EOF, O_DSYNC makes the data
+ * durable, and the data may come from a pipe.  Parallel writers have separate
+ * code for each, and an asynchronous write returns before the server has
+ * written.
  *
  * Promise: direct-writes
  */
@@ -80,7 +81,7 @@ FIXTURE_TEARDOWN(wrote)
 	mnt_teardown(_metadata, &self->d.m);
 }
 
-/* write @len bytes of the pattern 2 at @off, or try to. */
+/* Write @len bytes of pattern 2 at @off, or try to. */
 static long write_at(struct _test_data_wrote *self, const struct call_op *op,
 		     off_t off, size_t len)
 {
@@ -89,7 +90,7 @@ static long write_at(struct _test_data_wrote *self, const struct call_op *op,
 		.buf = self->d.data + off % BYTES });
 }
 
-/* The server has @size bytes: the pattern 1, and 2 from @off on. */
+/* The server has @size bytes: pattern 1, and pattern 2 from @off on. */
 static void check_file(struct __test_metadata *_metadata,
 		       struct _test_data_wrote *self, off_t off, off_t size)
 {
@@ -117,7 +118,9 @@ TEST_F(wrote, write_ends_at_rlimit_fsize)
 	fill_pattern(d->data, BYTES, 2);
 	ASSERT_NE(SIG_ERR, signal(SIGXFSZ, SIG_IGN));
 	ASSERT_EQ(0, setrlimit(RLIMIT_FSIZE, &limit));
-	/* In part behind the limit, and several requests of it before. */
+	/*
+	 * Partly beyond the limit; without it, this would be several requests.
+	 */
 	ASSERT_EQ(5000, write_at(self, variant->write, BYTES, STEP + 8192));
 	ASSERT_EQ(0, fstat(d->fd, &st));
 	EXPECT_EQ(BYTES + 5000, st.st_size);
@@ -131,7 +134,7 @@ TEST_F(wrote, write_ends_at_rlimit_fsize)
 	check_file(_metadata, self, BYTES, BYTES + 5000);
 }
 
-/* Inside the file, where writers go together, the limit is the same. */
+/* The limit applies as well inside the file, where writers are parallel. */
 TEST_F(wrote, write_inside_the_file_ends_at_rlimit_fsize)
 {
 	const struct rlimit limit = { BYTES - 5000, BYTES - 5000 };
@@ -145,14 +148,14 @@ TEST_F(wrote, write_inside_the_file_ends_at_rlimit_fsize)
 	EXPECT_EQ(0, count_req(&d->m, FUSE_WRITE, REQ_ARRIVED));
 	ASSERT_EQ(STEP, write_at(self, variant->write, BYTES - 5000 - STEP,
 				 STEP + 5000));
-	/* The log has a reply a moment after the kernel has it */
+	/* The reply is logged shortly after the kernel has it */
 	ASSERT_EQ(0, fence(&d->m));
 	EXPECT_EQ(STEP, reqlog_bytes(d->m.log, &(struct req_match){
 		.opcode = FUSE_WRITE }, REQ_REPLIED));
 	EXPECT_EQ(BYTES, server_size(d->m.ctl, "file"));
 }
 
-/* Where the file ends when the write begins, not where the caller says. */
+/* At EOF as of the start of the write, not at the caller's offset. */
 TEST_F(wrote, o_append_writes_where_the_file_ends)
 {
 	struct direct *d = &self->d;
@@ -163,7 +166,7 @@ TEST_F(wrote, o_append_writes_where_the_file_ends)
 	ASSERT_EQ(4096, write_at(self, variant->write, 0, 4096));
 	ASSERT_EQ(0, fstat(d->fd, &st));
 	EXPECT_EQ(BYTES + 4096, st.st_size);
-	/* Several requests of it */
+	/* Several requests */
 	ASSERT_EQ(2 * STEP, write_at(self, variant->write, 4096, 2 * STEP));
 	ASSERT_EQ(0, fstat(d->fd, &st));
 	EXPECT_EQ(BYTES + 4096 + 2 * STEP, st.st_size);
@@ -172,7 +175,7 @@ TEST_F(wrote, o_append_writes_where_the_file_ends)
 
 TEST_F(wrote, appending_writes_leave_room_for_each_other)
 {
-	/* Who appends waits in the system call that submits it. */
+	/* An appending writer blocks in the system call that submits it. */
 	const struct call_op *op = variant->write == &call_pwrite ?
 				   &call_pwrite : &call_aio_pwrite_submit;
 	struct direct *d = &self->d;
@@ -198,7 +201,7 @@ TEST_F(wrote, appending_writes_leave_room_for_each_other)
 	check_file(_metadata, self, BYTES, BYTES + 2 * STEP);
 }
 
-/* A pipe with that many bytes of d->data.  Return: its end to read from, or -1. */
+/* A pipe with this many bytes of d->data.  Return: its read end, or -1. */
 static int full_pipe(struct direct *d, size_t len)
 {
 	int fds[2];
@@ -239,7 +242,7 @@ TEST_F(wrote, splice_writes_what_the_pipe_has)
 	fill_pattern(d->data, BYTES, 2);
 	from = full_pipe(d, 3 * STEP);
 	ASSERT_LE(0, from);
-	/* Across EOF, in as many requests as it takes. */
+	/* Across EOF, in as many requests as needed. */
 	ASSERT_EQ(3 * STEP, splice_to(self, &from, BYTES - STEP, BYTES));
 	EXPECT_EQ(0, find_req(&d->m, FUSE_READ, REQ_ARRIVED, 1));
 	EXPECT_EQ(BYTES + 2 * STEP, server_size(d->m.ctl, "file"));
@@ -248,7 +251,7 @@ TEST_F(wrote, splice_writes_what_the_pipe_has)
 	EXPECT_EQ(-1, first_difference(d->data, d->buf, 3 * STEP));
 }
 
-/* What was not written stays in the pipe. */
+/* Data that was not written stays in the pipe. */
 TEST_F(wrote, error_ends_the_splice_behind_what_was_written)
 {
 	const struct req_match match = direct_step(FUSE_WRITE, 1);
@@ -260,7 +263,7 @@ TEST_F(wrote, error_ends_the_splice_behind_what_was_written)
 	ASSERT_LE(0, from);
 	ASSERT_EQ(0, server_fail(d->m.ctl, &match, EDQUOT));
 	ret = splice_to(self, &from, 0, BYTES);
-	/* With O_DIRECT an error is all that is told. */
+	/* With O_DIRECT only the error is returned. */
 	if (variant->flags & O_DIRECT) {
 		EXPECT_EQ(-1, ret);
 		EXPECT_EQ(EDQUOT, errno);
@@ -274,7 +277,7 @@ TEST_F(wrote, error_ends_the_splice_behind_what_was_written)
 	EXPECT_EQ(-1, first_difference(d->data, d->buf, 3 * STEP));
 }
 
-/* The same file, and what O_DSYNC and O_SYNC ask for. */
+/* The same file, with O_DSYNC and O_SYNC. */
 FIXTURE(synced)
 {
 	struct direct d;
@@ -318,7 +321,7 @@ FIXTURE_TEARDOWN(synced)
 	mnt_teardown(_metadata, &self->d.m);
 }
 
-/* FSYNC follows the replies, and the write waits for it. */
+/* FSYNC is sent after the replies, and the write waits for it. */
 TEST_F(synced, write_is_followed_by_fsync)
 {
 	struct direct *d = &self->d;
@@ -340,7 +343,10 @@ TEST_F(synced, write_is_followed_by_fsync)
 	direct_check(_metadata, d, c, 2 * STEP);
 }
 
-/* An error of FSYNC is that of the write; one of WRITE is, and sends none. */
+/*
+ * The write returns an error of FSYNC; after an error of WRITE no FSYNC is
+ * sent.
+ */
 TEST_F(synced, error_of_fsync_is_the_result)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };

@@ -2,15 +2,17 @@
 /*
  * The requests of one direct read or write.
  *
- * A call of 1 MiB on a file with FOPEN_DIRECT_IO becomes eight requests of
- * 128 KiB.  A sound kernel has all of them in flight at once when the server
- * negotiated FUSE_ASYNC_DIO and opened the file with FOPEN_PARALLEL_DIRECT_WRITES,
- * and the caller cannot tell: the call ends at the first byte that is missing, in
- * whatever order the replies come.  Linux 6.12 sends each when the one before it
- * has its reply.
+ * A call of 1 MiB on a file with FOPEN_DIRECT_IO becomes eight requests of 128
+ * KiB.  A correct kernel has all of them in flight simultaneously if the server
+ * negotiated FUSE_ASYNC_DIO and opened the file with
+ * FOPEN_PARALLEL_DIRECT_WRITES.  The result is the same as with sequential
+ * requests: the call ends at the first missing byte, in whatever order the
+ * replies come.  Linux 6.12 sends each request after the reply to the previous
+ * one.
  *
- * One by one go requests where a reply decides whether there is a next one.  So go
- * WRITEs without O_DIRECT: bytes beyond the first that is missing must not change.
+ * Requests stay sequential where a reply decides whether another one follows,
+ * and so do WRITEs without O_DIRECT: bytes after the first missing one must not
+ * change.
  *
  * Promise: direct-at-once
  */
@@ -85,7 +87,7 @@ FIXTURE_TEARDOWN(together)
 	mnt_teardown(_metadata, &self->d.m);
 }
 
-/* The call for the whole file is made, and all its requests are held. */
+/* Start the call for the whole file, with all its requests held. */
 static struct call *call_held(struct direct *d,
 			      const struct _fixture_variant_together *variant)
 {
@@ -122,7 +124,7 @@ TEST_F(together, answers_may_come_in_reverse_order)
 	direct_check(_metadata, &self->d, c, BYTES);
 }
 
-/* One request gets this instead: a short answer of @arg bytes, or an errno. */
+/* One request gets this instead: a short reply of @arg bytes, or an errno. */
 static void check_ends(struct __test_metadata *_metadata, struct direct *d,
 		       const struct _fixture_variant_together *variant, int step,
 		       enum rule_act act, __u64 arg)
@@ -174,7 +176,7 @@ TEST_F(together, error_of_the_last_request_ends_the_call)
 	check_ends(_metadata, &self->d, variant, STEPS - 1, RULE_ERRNO, EIO);
 }
 
-/* It counts where in the file the data end, not who said so first. */
+/* The error with the lowest offset counts, not the earliest reply. */
 TEST_F(together, first_error_of_the_file_counts)
 {
 	const struct req_match late = direct_step(variant->opcode, 5);
@@ -191,7 +193,7 @@ TEST_F(together, first_error_of_the_file_counts)
 	EXPECT_EQ(EDQUOT, c->err);
 }
 
-/* Of the requests, the one at the end of the file comes back short. */
+/* The request at EOF gets a short reply. */
 TEST_F(together, end_of_file_ends_the_call)
 {
 	off_t off = BYTES - STEP - 3 * 4096;
@@ -232,7 +234,7 @@ TEST_F(together, death_of_the_server_in_the_middle_ends_the_call)
 	EXPECT_EQ(STEP, c->ret);
 }
 
-/* read(2) and write(2) leave the position where the data end. */
+/* read(2) and write(2) set the file position to the end of the data. */
 TEST_F(together, position_follows_the_data)
 {
 	const struct req_match match = direct_step(variant->opcode, 2);
@@ -251,7 +253,7 @@ TEST_F(together, position_follows_the_data)
 	EXPECT_EQ(BYTES, lseek(self->d.fd, 0, SEEK_CUR));
 }
 
-/* The same file, and servers and files for which requests go one by one. */
+/* The same file, with servers and files that require sequential requests. */
 FIXTURE(one_by_one)
 {
 	struct direct d;
@@ -266,7 +268,7 @@ FIXTURE_VARIANT(one_by_one)
 	bool grow;
 };
 
-/* A server that did not ask for FUSE_ASYNC_DIO */
+/* A server that did not negotiate FUSE_ASYNC_DIO */
 FIXTURE_VARIANT_ADD(one_by_one, not_asked_for_read)
 {
 	.op = &call_pread, .opcode = FUSE_READ,
@@ -279,7 +281,7 @@ FIXTURE_VARIANT_ADD(one_by_one, not_asked_for_write)
 	.opts = { .max_write = STEP, .open_flags = PARALLEL_DIRECT_IO },
 };
 
-/* A server that may rely on one request at a time of each caller */
+/* A server that may rely on one outstanding request per caller */
 FIXTURE_VARIANT_ADD(one_by_one, not_parallel_read)
 {
 	.op = &call_pread, .opcode = FUSE_READ,
@@ -301,7 +303,7 @@ FIXTURE_VARIANT_ADD(one_by_one, not_parallel_write)
 		  .open_flags = FOPEN_DIRECT_IO },
 };
 
-/* A caller who did not say O_DIRECT */
+/* A caller without O_DIRECT */
 FIXTURE_VARIANT_ADD(one_by_one, write_without_o_direct)
 {
 	.op = &call_pwrite, .opcode = FUSE_WRITE,
@@ -309,7 +311,7 @@ FIXTURE_VARIANT_ADD(one_by_one, write_without_o_direct)
 		  .open_flags = PARALLEL_DIRECT_IO },
 };
 
-/* Files whose bytes are gone when they have been read */
+/* Files whose data is consumed by reading */
 FIXTURE_VARIANT_ADD(one_by_one, stream)
 {
 	.op = &call_read, .opcode = FUSE_READ,
@@ -350,7 +352,7 @@ FIXTURE_SETUP(one_by_one)
 		return;
 	if (!variant->grow)
 		return;
-	/* Known to be empty; a read finds what the server has since. */
+	/* i_size is 0; a read finds what the server has written since. */
 	ASSERT_EQ(0, ftruncate(d->fd, 0));
 	if (variant->opcode == FUSE_READ)
 		ASSERT_EQ(0, server_put(d->m.ctl, "file", 0, d->data, BYTES));
@@ -377,9 +379,9 @@ TEST_F(one_by_one, request_is_sent_after_the_answer_to_the_one_before)
 }
 
 /*
- * The third request gets this instead of success.  Nothing was sent after it: the
- * server has read no more of a stream, and of a write beyond the third request only
- * what was there before, or the end of a file that grows.
+ * The third request gets this instead of success, and none is sent after it.
+ * So the server has not consumed more of a stream; and of a write, the bytes
+ * after the third request are unchanged, or beyond EOF if the file grows.
  */
 static void check_nothing_beyond(struct __test_metadata *_metadata,
 				 struct direct *d,
@@ -408,7 +410,7 @@ static void check_nothing_beyond(struct __test_metadata *_metadata,
 	fill_pattern(old, BYTES, 1);
 	ASSERT_EQ(0, server_get(d->m.ctl, "file", end, d->buf, BYTES - end));
 	EXPECT_EQ(-1, first_difference(old + end, d->buf, BYTES - end)) {
-		TH_LOG("bytes beyond those that write(2) returned have changed");
+		TH_LOG("bytes beyond the return value of write(2) have changed");
 	}
 	free(old);
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Dirty inodes and dirty pages that something happens to.
+ * Operations on dirty inodes and dirty pages.
  *
- * With the writeback cache, an inode is dirty from the first change of its times
- * to the SETATTR that tells the server.  A sound kernel sends that while somebody
- * who changes the file is there to wait for it: for reclaim, which may run for
- * the server itself, no dirty inode is left.  It writes dirty pages back before
- * the server's invalidation drops them, and in the end of it all has counted
- * each page down again.
+ * With the writeback cache, an inode is dirty from the first change of its
+ * times until SETATTR has told the server.  A correct kernel sends SETATTR in
+ * the context of the task that changes the file and can wait: reclaim, which
+ * may run in the server itself, then finds no dirty inode.  It writes dirty
+ * pages back before an invalidation by the server drops them, and all counters
+ * return to zero at the end.
  */
 
 #include <sched.h>
@@ -20,7 +20,7 @@
 
 #define FILE_NAME	"file"
 
-/* Many more pages than per-CPU counters can hide. */
+/* Many more pages than the error of the per-CPU counters. */
 #define PAGES		512
 
 /*
@@ -84,7 +84,7 @@ TEST_F(dirty, invalidation_writes_dirty_pages_back)
 }
 
 /*
- * In a range, what is outside stays as it was: cached and dirty.
+ * Pages outside of the range stay cached and dirty.
  *
  * Promise: size-while-dirty
  */
@@ -104,7 +104,7 @@ TEST_F(dirty, invalidation_of_a_range_leaves_others_dirty)
 	EXPECT_NE(0, reqlog_wait(self->m.log, &second, REQ_REPLIED, 1));
 }
 
-/* A call that makes the inode dirty has it written before it returns. */
+/* A call that dirties the inode writes it back before it returns. */
 static void check_inode_is_written(struct __test_metadata *_metadata,
 				   struct _test_data_dirty *self,
 				   const struct call_op *op,
@@ -116,10 +116,10 @@ static void check_inode_is_written(struct __test_metadata *_metadata,
 	c = mnt_call(&self->m, op, arg);
 	ASSERT_NE(NULL, c);
 	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1)) {
-		TH_LOG("%s leaves a dirty inode behind", op->name);
+		TH_LOG("%s leaves the inode dirty", op->name);
 	}
 	EXPECT_NE(0, find_req(&self->m, opcode, REQ_REPLIED, 1));
-	/* No fence: rename has locked the directory that it would look into. */
+	/* No fence: it looks into the directory whose lock rename holds. */
 	EXPECT_EQ(CALL_BLOCKED, call_wait_blocked(c));
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
@@ -147,8 +147,8 @@ TEST_F(dirty, rename_leaves_no_dirty_inode)
 }
 
 /*
- * It is not the kernel that was interrupted: nobody sends the times again, and the
- * inode is as clean as after any other error.
+ * The EINTR is the server's, no signal has interrupted the kernel: the times
+ * are not sent again, and the inode is as clean as after any other error.
  */
 TEST_F(dirty, server_that_says_eintr_leaves_no_dirty_inode)
 {
@@ -174,7 +174,7 @@ TEST_F(dirty, server_that_says_eintr_leaves_no_dirty_inode)
 
 /*
  * Changed in many ways, closed, and then dropped by reclaim: that must not send
- * a thing which somebody would have to answer.
+ * a request that waits for a reply.
  *
  * Promise: 5c791fe1e2a4
  */
@@ -194,11 +194,11 @@ TEST_F(dirty, reclaim_finds_no_dirty_inode)
 	ASSERT_EQ(0, make_file_old(self->fd));
 	ASSERT_EQ(0, mnt_run(&self->m, &call_close, (struct call_arg){
 		.fd = self->fd }));
-	/* Behind the last close. */
+	/* After the last close. */
 	ASSERT_EQ(0, mnt_run(&self->m, &call_store, (struct call_arg){
 		.buf = "stored", .to = map + self->page, .len = 6 }));
 	ASSERT_EQ(0, munmap(map, self->len));
-	/* RELEASE holds the inode until it is answered. */
+	/* RELEASE pins the inode until its reply. */
 	ASSERT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 1));
 	ASSERT_EQ(0, stat(self->path, &old));
 
@@ -208,14 +208,14 @@ TEST_F(dirty, reclaim_finds_no_dirty_inode)
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_drop_inodes,
 			     (struct call_arg){ }));
-	/* The control: it is gone. */
+	/* The control: the inode is gone. */
 	EXPECT_NE(0, await_req(&self->m, FUSE_FORGET, REQ_ARRIVED, 1));
 	EXPECT_EQ(setattrs, count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED)) {
-		TH_LOG("reclaim has written an inode");
+		TH_LOG("reclaim wrote back an inode");
 	}
 	EXPECT_EQ(writes, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
 
-	/* And it comes back as it was. */
+	/* And a new lookup finds the same attributes. */
 	ASSERT_LE(0, server_release(self->m.ctl, 0));
 	fd = mnt_open(&self->m, FILE_NAME, O_RDONLY);
 	ASSERT_LE(0, fd);
@@ -241,15 +241,15 @@ static int await_no_pages(struct mnt *m, const char *counter)
 			return 0;
 		sched_yield();
 	} while (now_usec() < deadline);
-	fprintf(stderr, "# awaited for %d s in vain: %ld pages to leave %s\n",
+	fprintf(stderr, "# timed out (%d s) waiting for %ld pages to leave %s\n",
 		WAIT_SECONDS, left, counter);
 	return -1;
 }
 
 /*
- * Pages that end in every way: written back, cut off, invalidated, refused by
- * the server.  A broken kernel counts some of them for ever, and in the end has
- * each writer wait for writeback that is not there.
+ * Pages that end in every way: written back, truncated, invalidated, refused by
+ * the server.  A broken kernel never uncounts some of them, and finally makes
+ * each writer wait for writeback that does not exist.
  *
  * Promise: f7790d677853
  */
@@ -262,7 +262,7 @@ TEST_F(dirty, statistics_return_to_zero)
 		SKIP(return, "needs debugfs, of CONFIG_DEBUG_FS");
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
 	ASSERT_EQ(self->len, change(self, 0, self->len));
-	/* The control: these counters count. */
+	/* The control: these counters do count. */
 	EXPECT_LE(PAGES - bdi_counter_slack(),
 		  bdi_counter(self->m.minor, "BdiReclaimable:"));
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Dropping pages of which one is sent meanwhile.
+ * Dropping pages one of which is sent meanwhile.
  *
- * Pages are dropped by who opens a file, by a copy of the server's, and at the end of
- * a direct write.  A flusher may send one of them after all of that has begun.  A
- * broken kernel looks for pages under writeback, and then waits for those that have
- * come to be so since.  Linux 6.12 sends copies, and so does not wait.  A sound kernel
- * leaves such a page to the end of its writeback, and it is gone then.
+ * Pages are dropped by an open, by copy_file_range(2), and at the end of a
+ * direct write.  A flusher may send one of them after this has begun.  A broken
+ * kernel checks for pages under writeback first, and then waits for those whose
+ * writeback has started since.  Linux 6.12 sends copies, and so does not wait.
+ * A correct kernel leaves such a page until its writeback ends, and drops it
+ * then.
  *
  * Promise: bystanders
  */
@@ -74,7 +75,10 @@ FIXTURE_TEARDOWN(drop)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Store to a page, have it sent, and see that the @nth WRITE is at the server. */
+/*
+ * Store to a page, write it back, and check that the @nth WRITE is at the
+ * server.
+ */
 static void send_page(struct __test_metadata *_metadata,
 		      struct _test_data_drop *self, int index, int nth)
 {
@@ -83,7 +87,9 @@ static void send_page(struct __test_metadata *_metadata,
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, nth));
 }
 
-/* The call is back while the last WRITE is held, and behind that the pages are gone. */
+/*
+ * The call returns while the last WRITE is held; after that the pages are gone.
+ */
 static void check_dropped(struct __test_metadata *_metadata,
 			  struct _test_data_drop *self, struct call *c,
 			  int index)
@@ -91,7 +97,7 @@ static void check_dropped(struct __test_metadata *_metadata,
 	int sent = count_req(&self->m, FUSE_WRITE, REQ_ARRIVED);
 
 	EXPECT_EQ(CALL_RETURNED, call_wait_returned(c)) {
-		TH_LOG("%s waits for a page that was sent meanwhile",
+		TH_LOG("%s waits for a page whose writeback started meanwhile",
 		       c->op->name);
 	}
 	EXPECT_LE(0, c->ret) {
@@ -101,7 +107,7 @@ static void check_dropped(struct __test_metadata *_metadata,
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_REPLIED, sent));
 
-	/* What was stored is with the server. */
+	/* The server has what was stored. */
 	ASSERT_EQ(0, server_get(self->m.ctl, "file", 0, self->seen, LEN));
 	EXPECT_EQ('x', self->seen[index * PAGE + 1]);
 	fill_pattern(self->data, LEN, 3);
@@ -111,11 +117,11 @@ static void check_dropped(struct __test_metadata *_metadata,
 		.off = index * PAGE }));
 	EXPECT_EQ(-1, first_difference(self->data + index * PAGE, self->seen,
 				       PAGE)) {
-		TH_LOG("a page is still cached that was to be dropped");
+		TH_LOG("a page that should have been dropped is still cached");
 	}
 }
 
-/* It sends the first page and waits for that; the other one is sent by a flusher. */
+/* It sends the first page and waits for it; a flusher sends the other one. */
 TEST_F(drop, open_does_not_wait_for_a_page_sent_meanwhile)
 {
 	struct call *c;
@@ -182,13 +188,18 @@ TEST_F(drop, direct_write_does_not_wait_for_a_page_sent_meanwhile)
 	check_direct_write(_metadata, self, &call_pwrite);
 }
 
-/* A worker drops the pages: whoever waits for the aio waits for that. */
+/*
+ * A worker drops the pages: a task that waits for the aio waits for the worker.
+ */
 TEST_F(drop, aio_write_does_not_wait_for_a_page_sent_meanwhile)
 {
 	check_direct_write(_metadata, self, &call_aio_pwrite);
 }
 
-/* It is dirty still: the worker sends it, and does not wait for the reply. */
+/*
+ * The page is still dirty: the worker sends it, and does not wait for the
+ * reply.
+ */
 TEST_F(drop, aio_write_does_not_wait_for_a_page_that_it_sends)
 {
 	struct call *c;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The inside of the server, for server.c, which serves, and command.c. */
+/* Server internals, for server.c, which serves, and command.c. */
 
 #ifndef FUSE_WB_ENGINE_H
 #define FUSE_WB_ENGINE_H
@@ -20,8 +20,8 @@ struct held {
 };
 
 /*
- * The request in hand, the rule for it or NULL, and the reply that it got, as
- * srv_writev() saw it pass; @fh is what OPEN and CREATE return.
+ * The current request, the rule for it or NULL, and its reply as seen by
+ * srv_writev(); @fh is what OPEN and CREATE return.
  */
 struct reply {
 	const struct req *req;
@@ -33,8 +33,8 @@ struct reply {
 };
 
 /*
- * Everything below @lock is covered by it; @log's writing too.  @receiving is
- * held from before a request is read until @lock is taken.
+ * @lock protects everything below it, and writes to @log.  @receiving is held
+ * from before a request is read until @lock is taken.
  */
 struct server {
 	const struct server_opts *opts;
@@ -53,16 +53,18 @@ struct server {
 	struct reply reply;
 };
 
-/* Log what went to the kernel and is no reply of libfuse's; takes the lock. */
+/* Log a message to the kernel that is no libfuse reply; takes the lock. */
 void server_log_message(struct server *srv, __u32 opcode, __u64 unique,
 			int err);
 
-/* Answer @nr held requests that match, or all when it is 0.  Return: how many. */
+/* Reply to @nr matching held requests; 0: to all.  Return: how many. */
 unsigned int server_release_held(struct server *srv,
 				 const struct req_match *match,
 				 unsigned int nr);
 
-/* The control thread: obeys the test until that is gone or says CTL_QUIT. */
+/*
+ * The control thread: executes commands until the test exits or sends CTL_QUIT.
+ */
 void *server_obey(void *srv);
 
 #endif

@@ -2,13 +2,13 @@
 /*
  * Errors of WRITEs that come late, when write(2) has long returned.
  *
- * Whoever has the file open has to hear of the bytes that were lost at fsync(2),
- * and whoever may have written them at close(2), once, with the server's errno.  A
- * sound kernel remembers for each open file what had failed when it was opened and
- * what fsync has told, and lets close tell of the rest.  A broken one tells the
- * first who asks, be it a child that cares for nothing, or everybody who opens
- * the file later, says EIO for all, forgets the error with a page that is written
- * again, or tells of it for ever.
+ * Every task that has the file open has to see the loss of data at fsync(2),
+ * and every possible writer at close(2), once, with the server's errno.  A
+ * correct kernel records for each open file which errors preceded its open and
+ * which were returned by fsync, and close returns the rest.  A broken one
+ * reports to the first caller only, be it a child that ignores it, or to
+ * everyone who opens the file later, returns EIO for all errors, forgets the
+ * error when the page is rewritten, or reports it forever.
  *
  * Promise: late-errors
  */
@@ -90,8 +90,8 @@ FIXTURE_TEARDOWN(late)
 }
 
 /*
- * The server refuses a WRITE, and takes what comes after it.  When the log says
- * "replied" the kernel has noted the error.
+ * The server fails a WRITE, and accepts all later ones.  When the log has its
+ * reply, the kernel has recorded the error.
  */
 static void lose_write(struct __test_metadata *_metadata,
 		       struct _test_data_late *self, int err)
@@ -106,7 +106,7 @@ static void lose_write(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
 }
 
-/* The errno of a call, 0 without an error. */
+/* The errno of a call, 0 on success. */
 static int errno_of(struct mnt *m, const struct call_op *op, int fd)
 {
 	return mnt_run(m, op, (struct call_arg){ .fd = fd }) ? errno : 0;
@@ -121,13 +121,13 @@ TEST_F(late, fsync_tells_every_descriptor_once)
 		EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync,
 						 fds[i]));
 		EXPECT_EQ(0, errno_of(&self->m, &call_fsync, fds[i])) {
-			TH_LOG("descriptor %d is told twice", i + 1);
+			TH_LOG("descriptor %d returns the error twice", i + 1);
 		}
 		EXPECT_EQ(0, errno_of(&self->m, &call_fdatasync, fds[i]));
 	}
 }
 
-/* What was lost is not lost again; what is lost next is news. */
+/* An error is reported once; the next one is reported again. */
 TEST_F(late, next_error_is_told_again)
 {
 	lose_write(_metadata, self, variant->err);
@@ -137,12 +137,12 @@ TEST_F(late, next_error_is_told_again)
 	lose_write(_metadata, self, variant->err);
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
 	EXPECT_EQ(0, errno_of(&self->m, &call_fsync, self->fd));
-	/* Both at once. */
+	/* Both descriptors return it. */
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->other));
 	EXPECT_EQ(0, errno_of(&self->m, &call_fsync, self->other));
 }
 
-/* A page that is written again and well does not make good for the loss. */
+/* Rewriting the page successfully does not undo the loss. */
 TEST_F(late, later_success_does_not_hide_the_error)
 {
 	lose_write(_metadata, self, variant->err);
@@ -164,7 +164,7 @@ TEST_F(late, msync_tells_once)
 	EXPECT_EQ(0, errno_of(&self->m, &call_fsync, self->fd));
 }
 
-/* Nobody has to hear of it who came when all was told. */
+/* A descriptor opened after the error was reported does not return it. */
 TEST_F(late, descriptor_opened_later_is_not_told)
 {
 	int late;
@@ -175,11 +175,11 @@ TEST_F(late, descriptor_opened_later_is_not_told)
 	ASSERT_LE(0, late);
 	EXPECT_EQ(0, errno_of(&self->m, &call_fsync, late));
 	EXPECT_EQ(0, errno_of(&self->m, &call_close, late));
-	/* The control: who was there does. */
+	/* The control: one that was open before does. */
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->other));
 }
 
-/* And somebody has to, if nobody has. */
+/* An error that was never reported is returned to the next opener. */
 TEST_F(late, error_that_nobody_heard_of_is_told_to_the_next)
 {
 	int late;
@@ -190,7 +190,7 @@ TEST_F(late, error_that_nobody_heard_of_is_told_to_the_next)
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, late));
 }
 
-/* The WRITE that close itself is waiting for. */
+/* The WRITE that close itself waits for. */
 TEST_F(late, close_tells_of_its_own_write)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -200,18 +200,18 @@ TEST_F(late, close_tells_of_its_own_write)
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
 }
 
-/* Linux 6.12 tells the first one, be it a reader. */
+/* Linux 6.12 reports to the first one, be it a reader. */
 TEST_F(late, close_tells_every_descriptor_for_writing)
 {
 	lose_write(_metadata, self, variant->err);
 	EXPECT_EQ(0, errno_of(&self->m, &call_close, self->reader)) {
-		TH_LOG("a reader is told that a write has failed");
+		TH_LOG("a reader's close returns a write error");
 	}
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->other));
 }
 
-/* Whoever comes later has lost nothing, however often, told or not. */
+/* A descriptor opened later has lost nothing, reported or not. */
 TEST_F(late, close_tells_no_descriptor_opened_later)
 {
 	const int modes[] = { O_RDONLY, O_RDONLY, O_WRONLY, O_RDWR, O_RDWR };
@@ -224,13 +224,16 @@ TEST_F(late, close_tells_no_descriptor_opened_later)
 		fd = mnt_open(&self->m, FILE_NAME, modes[i]);
 		ASSERT_LE(0, fd);
 		EXPECT_EQ(0, errno_of(&self->m, &call_close, fd)) {
-			TH_LOG("descriptor %d is told of an old error", i + 1);
+			TH_LOG("descriptor %d returns an old error", i + 1);
 		}
 	}
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
 }
 
-/* The same, when nobody has closed the file before: Linux 6.12 tells the first. */
+/*
+ * The same when the file was never closed before: Linux 6.12 reports to the
+ * first.
+ */
 TEST_F(late, close_tells_no_descriptor_of_an_untold_error)
 {
 	int fd;
@@ -242,7 +245,7 @@ TEST_F(late, close_tells_no_descriptor_of_an_untold_error)
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
 }
 
-/* Two errors of which nobody was told look the same, and are not. */
+/* Two unreported errors look the same, but are not. */
 TEST_F(late, close_tells_whoever_came_between_two_errors)
 {
 	int fd;
@@ -252,12 +255,12 @@ TEST_F(late, close_tells_whoever_came_between_two_errors)
 	ASSERT_LE(0, fd);
 	lose_write(_metadata, self, variant->err);
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, fd)) {
-		TH_LOG("the second loss passes for the first");
+		TH_LOG("the second error is taken for the first");
 	}
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
 }
 
-/* The error is told, and the next one has a file with which all is well. */
+/* The error is reported, and the next caller sees none. */
 TEST_F(late, close_leaves_no_error_to_other_calls)
 {
 	struct call_arg arg = { .len = self->page };
@@ -270,7 +273,7 @@ TEST_F(late, close_leaves_no_error_to_other_calls)
 	arg.buf = aligned_alloc(self->page, self->page);
 	ASSERT_NE(NULL, arg.buf);
 	EXPECT_LE(0, mnt_run(&self->m, &call_pread, arg)) {
-		TH_LOG("O_DIRECT read fails for a WRITE of before: %m");
+		TH_LOG("O_DIRECT read fails due to an earlier WRITE: %m");
 	}
 }
 
@@ -281,7 +284,10 @@ static long do_futimens(const struct call_arg *arg)
 	return futimens(arg->fd, times);
 }
 
-/* From the start of @fd to that of the descriptor at @to; no count, but 0 */
+/*
+ * Copy from the start of @fd to that of the descriptor at @to; return 0, no
+ * count
+ */
 static long do_copy(const struct call_arg *arg)
 {
 	loff_t in = 0, out = 0;
@@ -306,8 +312,8 @@ static const struct call_op call_copy = {
 static const struct call_op call_read = { "pread", SYS_pread64, do_read };
 
 /*
- * Calls that send what is dirty of the file and wait for it, for no reason of the
- * file's own; @cached: only with the writeback cache.
+ * Calls that write back the file and wait for it, for reasons of their own;
+ * @cached: only with the writeback cache.
  */
 #define SENDERS	5
 
@@ -350,7 +356,7 @@ static int errno_of_sender(struct mnt *m, const struct sender *sender)
 	return mnt_run(m, sender->op, sender->arg) ? errno : 0;
 }
 
-/* Whoever is to hear of it hears of it at close or fsync. */
+/* The error is reported by close or fsync. */
 TEST_F(late, old_error_is_not_told_to_calls_that_send_what_is_dirty)
 {
 	struct sender senders[SENDERS];
@@ -363,13 +369,16 @@ TEST_F(late, old_error_is_not_told_to_calls_that_send_what_is_dirty)
 	for (i = 0; i < 2 * SENDERS; i++) {
 		self->map[1]++;
 		EXPECT_EQ(0, errno_of_sender(&self->m, &senders[i / 2])) {
-			TH_LOG("call %d, %s, fails for a WRITE of before",
+			TH_LOG("call %d, %s, fails due to an earlier WRITE",
 			       i / 2 + 1, senders[i / 2].op->name);
 		}
 	}
 }
 
-/* The control; Linux 6.12 does not wait for the reply to look for errors. */
+/*
+ * The control; Linux 6.12 does not wait for the reply before it checks for
+ * errors.
+ */
 TEST_F(late, error_is_told_to_the_call_that_sent_what_was_dirty)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -384,7 +393,7 @@ TEST_F(late, error_is_told_to_the_call_that_sent_what_was_dirty)
 		self->map[1]++;
 		EXPECT_EQ(variant->err, errno_of_sender(&self->m,
 							&senders[i])) {
-			TH_LOG("call %d, %s, does not tell of its own WRITE",
+			TH_LOG("call %d, %s, does not return the error of its own WRITE",
 			       i + 1, senders[i].op->name);
 		}
 		ASSERT_EQ(0, server_drop_rules(self->m.ctl));
@@ -392,7 +401,7 @@ TEST_F(late, error_is_told_to_the_call_that_sent_what_was_dirty)
 	}
 }
 
-/* Linux 6.12 makes another error of it, an EIO. */
+/* Linux 6.12 turns it into another error, EIO. */
 TEST_F(late, munmap_keeps_the_error_as_it_is)
 {
 	lose_write(_metadata, self, variant->err);
@@ -405,7 +414,9 @@ TEST_F(late, munmap_keeps_the_error_as_it_is)
 	EXPECT_EQ(0, errno_of(&self->m, &call_close, self->fd));
 }
 
-/* A reader that closes the file waits for a WRITE that fails: no news of it. */
+/*
+ * A reader's close waits for a WRITE that fails, but does not return the error.
+ */
 TEST_F(late, close_of_reader_keeps_the_error_as_it_is)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -426,7 +437,7 @@ TEST_F(late, close_does_not_repeat_what_fsync_told)
 	EXPECT_EQ(0, errno_of(&self->m, &call_close, self->fd));
 }
 
-/* Linux 6.12 has nothing left to tell. */
+/* Linux 6.12 has no error left to report. */
 TEST_F(late, close_tells_what_fsync_told_another_one)
 {
 	lose_write(_metadata, self, variant->err);
@@ -434,7 +445,10 @@ TEST_F(late, close_tells_what_fsync_told_another_one)
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->other));
 }
 
-/* The same: the child's exit closes what it inherited, and nobody looks. */
+/*
+ * The same: the exit of a child closes what it inherited, and ignores the
+ * error.
+ */
 TEST_F(late, exit_of_child_takes_no_error_away)
 {
 	int status = -1;
@@ -451,7 +465,7 @@ TEST_F(late, exit_of_child_takes_no_error_away)
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_fsync, self->fd));
 }
 
-/* With FLUSH the server drops the locks of the process.  6.12 sends none. */
+/* At FLUSH the server drops the locks of the process.  6.12 sends none. */
 TEST_F(late, flush_is_sent_although_a_write_failed)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_len = 1 };
@@ -461,7 +475,7 @@ TEST_F(late, flush_is_sent_although_a_write_failed)
 	lose_write(_metadata, self, variant->err);
 	EXPECT_EQ(variant->err, errno_of(&self->m, &call_close, self->fd));
 	EXPECT_EQ(1, count_req(&self->m, FUSE_FLUSH, REQ_ARRIVED)) {
-		TH_LOG("the server was not told of the close");
+		TH_LOG("FLUSH was not sent on close");
 	}
 }
 

@@ -2,13 +2,14 @@
 /*
  * Inodes whose times have to be sent when no file is open any more.
  *
- * Who has a file open waits for SETATTR in close(2).  But a task may be killed in
- * rename(2) before the server has read its SETATTR, an open may fail when the server
- * has truncated the file already, and a flusher may be sending the times when the
- * last mapping goes.  A broken kernel forgets the times, or leaves the inode dirty:
- * reclaim then waits in evict() for the flusher, which waits for the server, and
- * so does everybody who reclaims, and who looks up the same file again.  A sound one
- * keeps the inode until the server has replied.
+ * A task that has the file open waits for SETATTR in close(2).  But a task may
+ * be killed in rename(2) before the server has read its SETATTR, an open may
+ * fail after the server has truncated the file, and a flusher may be sending
+ * the times when the last mapping goes away.  A broken kernel loses the times,
+ * or leaves the inode dirty: reclaim then waits in evict() for the flusher,
+ * which waits for the server, and so does every task that reclaims memory or
+ * looks up the same file again.  A correct one keeps the inode until the server
+ * has replied.
  *
  * Promise: 5c791fe1e2a4
  */
@@ -32,7 +33,7 @@
 
 /*
  *   path: "file", one page; its times at the server are OLD_SECONDS
- *   other: where it is renamed to
+ *   other: the new name
  */
 FIXTURE(unopened)
 {
@@ -66,9 +67,9 @@ FIXTURE_TEARDOWN(unopened)
 }
 
 /*
- * SETATTR is held, and nobody has the file open.  Reclaim does not wait, nor does a
- * lookup of the file, and once the reply comes the server has the kernel's times, and
- * the inode can go.
+ * SETATTR is held, and no task has the file open.  Neither reclaim nor a lookup
+ * of the file waits, and once the reply comes the server has the kernel's
+ * times, and the inode can be evicted.
  */
 static void check_kept(struct __test_metadata *_metadata,
 		       struct _test_data_unopened *self, char *path)
@@ -76,10 +77,10 @@ static void check_kept(struct __test_metadata *_metadata,
 	struct stat server, kernel;
 	int forgets;
 
-	/* Whoever sends it, and if it is a flusher. */
+	/* Send it, if necessary by a flusher. */
 	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ }));
 	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1)) {
-		TH_LOG("the times are forgotten");
+		TH_LOG("the times are lost");
 	}
 	EXPECT_EQ(0, mnt_run(&self->m, &call_drop_inodes,
 			     (struct call_arg){ })) {
@@ -101,7 +102,7 @@ static void check_kept(struct __test_metadata *_metadata,
 		TH_LOG("the server has another ctime");
 	}
 
-	/* The control: what is clean goes. */
+	/* The control: a clean inode is evicted. */
 	ASSERT_EQ(0, fence(&self->m));
 	forgets = count_req(&self->m, FUSE_FORGET, REQ_ARRIVED);
 	ASSERT_EQ(0, mnt_run(&self->m, &call_drop_inodes,
@@ -110,7 +111,7 @@ static void check_kept(struct __test_metadata *_metadata,
 			       forgets + 1));
 }
 
-/* Reply to the request that is held: the server itself is stopped. */
+/* Reply to the held request on behalf of the server, which is stopped. */
 static void reply(struct __test_metadata *_metadata, struct mnt *m, __u32 opcode)
 {
 	struct fuse_out_header out = { .len = sizeof(out) };
@@ -124,7 +125,7 @@ static void reply(struct __test_metadata *_metadata, struct mnt *m, __u32 opcode
 	close(dev);
 }
 
-/* The server has no time to read SETATTR before SIGKILL comes: it is not sent. */
+/* SIGKILL comes before the server reads SETATTR: it is not sent. */
 TEST_F(unopened, times_of_a_killed_rename_are_sent_and_reclaim_does_not_wait)
 {
 	const struct req_match renames = { .opcode = FUSE_RENAME };
@@ -145,7 +146,9 @@ TEST_F(unopened, times_of_a_killed_rename_are_sent_and_reclaim_does_not_wait)
 	check_kept(_metadata, self, self->other);
 }
 
-/* The server has truncated the file, but must not reply like this. */
+/*
+ * The server has truncated the file, but fails the open with an invalid reply.
+ */
 static void check_failing_open(struct __test_metadata *_metadata,
 			       struct _test_data_unopened *self, int flags)
 {
@@ -163,13 +166,13 @@ TEST_F(unopened, reclaim_does_not_wait_after_a_failed_open_that_truncated)
 	check_kept(_metadata, self, self->path);
 }
 
-/* The kernel has looked, and there was no such name: it sends CREATE. */
+/* The kernel has a negative dentry for the name: it sends CREATE. */
 TEST_F(unopened, reclaim_does_not_wait_after_a_failed_create_that_truncated)
 {
 	const struct req_match lookups = { .opcode = FUSE_LOOKUP };
 	int fd = mnt_open(&self->m, FILE_NAME, O_RDONLY);
 
-	/* Else the inode is a new one, with nothing to be truncated. */
+	/* Otherwise the inode is a new one, with nothing to truncate. */
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, server_fail(self->m.ctl, &lookups, ENOENT));
 	check_failing_open(_metadata, self, O_CREAT);
@@ -180,7 +183,7 @@ TEST_F(unopened, reclaim_does_not_wait_after_a_failed_create_that_truncated)
 	check_kept(_metadata, self, self->path);
 }
 
-/* Its close sends the times, as that of a writer does. */
+/* Its close sends the times, like that of a writer. */
 TEST_F(unopened, close_of_a_reader_that_has_truncated_waits_for_setattr)
 {
 	struct call *c;
@@ -192,7 +195,7 @@ TEST_F(unopened, close_of_a_reader_that_has_truncated_waits_for_setattr)
 	c = mnt_call(&self->m, &call_close, (struct call_arg){ .fd = fd });
 	ASSERT_NE(NULL, c);
 	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1)) {
-		TH_LOG("close leaves a dirty inode behind");
+		TH_LOG("close leaves the inode dirty");
 	}
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_RELEASE, REQ_ARRIVED, 1));
@@ -201,7 +204,10 @@ TEST_F(unopened, close_of_a_reader_that_has_truncated_waits_for_setattr)
 	EXPECT_EQ(0, c->ret);
 }
 
-/* All is sent, but the flusher that has sent it waits for the reply to SETATTR. */
+/*
+ * All data is sent, but the flusher that sent it waits for the reply to
+ * SETATTR.
+ */
 TEST_F(unopened, reclaim_does_not_wait_after_munmap_beside_a_flusher)
 {
 	int fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
@@ -215,7 +221,7 @@ TEST_F(unopened, reclaim_does_not_wait_after_munmap_beside_a_flusher)
 	ASSERT_EQ(0, close(fd));
 	ASSERT_EQ(0, find_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 1));
 	map[0] = 'x';
-	/* Else the reply to WRITE asks for the times to be sent again. */
+	/* Otherwise the reply to WRITE requires the times to be sent again. */
 	ASSERT_EQ(0, start_writeback(&self->m, reader));
 	ASSERT_EQ(0, await_writes(&self->m));
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_SETATTR));
@@ -227,7 +233,7 @@ TEST_F(unopened, reclaim_does_not_wait_after_munmap_beside_a_flusher)
 		.buf = map, .len = PAGE }));
 	EXPECT_EQ(0, fence(&self->m));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_RELEASE, REQ_ARRIVED, 2)) {
-		TH_LOG("nobody keeps the inode any more");
+		TH_LOG("the inode is no longer pinned");
 	}
 	check_kept(_metadata, self, self->path);
 	EXPECT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 2));

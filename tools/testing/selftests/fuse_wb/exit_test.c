@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Leaving while a WRITE of a page that one has mapped is held.
+ * Exit and munmap while the WRITE of a mapped page is held.
  *
- * munmap(2) and the end of a process take a mapping away.  Whoever made its pages
- * dirty may be another one, or may not care: nobody waits for a server there.
- * The data must arrive all the same, with a handle that the server still knows.
- * A broken kernel has the process wait in its exit, where no signal ends it, as
- * it is exiting already.
+ * munmap(2) and exit remove a mapping.  The pages may have been dirtied by
+ * another task, or the task may not need the result: neither waits for a server
+ * there.  The data must arrive nevertheless, with a handle that the server
+ * still knows.  A broken kernel makes the process wait in its exit, where no
+ * signal ends the wait, as it is exiting already.
  *
  * A process that has a dirty file open does wait as it exits: that is its last
- * close.  SIGKILL has to end this as it ends close(2); on Linux 6.12 it does not.
+ * close.  SIGKILL has to end this wait as it does in close(2); on Linux 6.12 it
+ * does not.
  *
  * Promise: exit
  */
@@ -30,7 +31,7 @@
 #define BYTES		(STEPS * STEP)
 
 /*
- *   map: "file"; what is dirty of it is sent --- WRITE, held
+ *   map: "file"; its dirty pages are sent --- WRITE, held
  */
 FIXTURE(leaving)
 {
@@ -91,7 +92,7 @@ FIXTURE_TEARDOWN(leaving)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Make all pages dirty through a mapping, and send them. */
+/* Make all pages dirty through a mapping, and write them back. */
 static void store_and_send(struct __test_metadata *_metadata,
 			   struct _test_data_leaving *self)
 {
@@ -116,14 +117,14 @@ static void check_data(struct __test_metadata *_metadata,
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, BYTES));
 }
 
-/* A child, which shares the test's descriptors, ends by itself. */
+/* A child that shares the test's descriptors exits without a signal. */
 static void check_child_ends(struct __test_metadata *_metadata,
 			     struct _test_data_leaving *self, pid_t pid)
 {
 	ASSERT_LT(0, pid);
 	EXPECT_EQ(0, mnt_run(&self->m, &call_waitpid, (struct call_arg){
 		.fd = pid })) {
-		TH_LOG("it waits for the server, or was not successful");
+		TH_LOG("the child waits for the server, or failed");
 		process_print(stderr, pid);
 	}
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
@@ -168,7 +169,7 @@ TEST_F(leaving, munmap_by_another_process_returns)
 							.len = BYTES }));
 }
 
-/* Nor does a part of it, nor where it is replaced. */
+/* Neither does unmapping a part of it, nor mapping over it. */
 static long do_mmap_over_and_exit(const struct call_arg *arg)
 {
 	void *p = mmap(arg->buf, arg->len, PROT_READ,
@@ -204,7 +205,7 @@ static long last_exit(int fd, char *map, size_t len)
 	return 0;
 }
 
-/* The mapping is all that is left of the file; its handle has to last. */
+/* The mapping is the last reference to the file; its handle has to last. */
 static void check_last_mapping(struct __test_metadata *_metadata,
 			       struct _test_data_leaving *self,
 			       long (*last)(int fd, char *map, size_t len))
@@ -253,13 +254,15 @@ TEST_F(leaving, stores_arrive_before_release_at_exit)
 	check_last_mapping(_metadata, self, last_exit);
 }
 
-/* A process in its exit, waiting in its last close; nobody killed it so far. */
+/*
+ * A process that waits in the last close of its exit; it was not killed so far.
+ */
 static pid_t start_exiting_writer(struct __test_metadata *_metadata,
 				  struct _test_data_leaving *self, bool by_store)
 {
 	struct writer w = { .path = self->path, .data = self->data,
 			    .len = BYTES, .by_store = by_store,
-			    /* To have it keep its descriptor until it exits. */
+			    /* Makes it keep its descriptor until it exits. */
 			    .lock = WRITER_FLOCK, .last = last_exit };
 	pid_t pid = writer_start(&w);
 
@@ -279,7 +282,7 @@ TEST_F(leaving, sigkill_reaches_a_process_that_exits)
 	struct mnt *m = &self->m;
 	pid_t pid;
 
-	/* A write that goes through has no data left for exit. */
+	/* A write-through file has no data left for exit. */
 	pid = start_exiting_writer(_metadata, self, !variant->writeback_cache);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_LE(0, mnt_run(m, &call_waitpid, (struct call_arg){ .fd = pid })) {
@@ -295,7 +298,7 @@ TEST_F(leaving, sigkill_reaches_a_process_that_exits)
 	check_data(_metadata, self);
 }
 
-/* The control: without a signal it waits, and its status is its own. */
+/* The control: without a signal it waits, and its exit status is its own. */
 TEST_F(leaving, exit_with_a_dirty_file_waits_for_the_server)
 {
 	struct mnt *m = &self->m;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fallocate(2), in every mode, beside a writer who makes the file longer.
+ * fallocate(2), in every mode, concurrently with a writer that extends the
+ * file.
  *
- * The server carries it out, and the kernel then sets the size and drops what it
- * has cached of a hole.  A sound kernel lets no write(2) in between, and has the
- * server know the end of the file before it sees FALLOCATE.  A broken one sets
- * the size back, drops bytes that were just written, or has a hole made behind
- * the end that the server knows.
+ * The server carries it out, and the kernel then sets i_size and drops the
+ * cached pages of a hole.  A correct kernel blocks write(2) meanwhile, and has
+ * told the server the size of the file before it sends FALLOCATE.  A broken one
+ * sets an old size, drops bytes that were just written, or makes the server
+ * punch a hole beyond the EOF that it knows.
  */
 
 #include <sched.h>
@@ -27,7 +28,7 @@
  *   fd ------ write, O_APPEND ---> page cache --- WRITEs --.
  *   a thread: fallocate --------- FALLOCATE -------------- server: "file"
  *
- * data: what the file has to hold in the end
+ * data: the expected final contents
  */
 FIXTURE(fallocate)
 {
@@ -91,7 +92,7 @@ FIXTURE_SETUP(fallocate)
 		   &self->seen);
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_APPEND);
 	ASSERT_LE(0, self->fd);
-	/* All of it is cached. */
+	/* The whole file is cached. */
 	ASSERT_EQ((ssize_t)self->len, pread(self->fd, self->seen, self->len,
 					    0));
 }
@@ -101,7 +102,7 @@ FIXTURE_TEARDOWN(fallocate)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* What fallocate does to bytes, and to the size, which it returns. */
+/* Apply fallocate to the bytes in memory; returns the new size. */
 static size_t allocated(char *data, size_t size, unsigned int mode, off_t off,
 			size_t len)
 {
@@ -121,7 +122,7 @@ static struct call *start_fallocate(struct _test_data_fallocate *self,
 		.fd = self->fd, .flags = mode, .off = off, .len = len });
 }
 
-/* Is the file what it has to be, in the cache and at the server? */
+/* Check the file in the cache and at the server. */
 static void check_file(struct __test_metadata *_metadata,
 		       struct _test_data_fallocate *self, ssize_t size)
 {
@@ -131,20 +132,20 @@ static void check_file(struct __test_metadata *_metadata,
 	EXPECT_EQ(size, st.st_size);
 	ASSERT_EQ(size, pread(self->fd, self->seen, 2 * self->len, 0));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, size)) {
-		TH_LOG("the cache shows something else");
+		TH_LOG("the cache shows other bytes");
 	}
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
 	ASSERT_EQ(0, await_writes(&self->m));
 	ASSERT_EQ(size, server_size(self->m.ctl, FILE_NAME));
 	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen, size));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, size)) {
-		TH_LOG("the server has something else");
+		TH_LOG("the server has other bytes");
 	}
 }
 
 /*
- * FALLOCATE is at the server when somebody appends.  It covers the last page,
- * which is what that write(2) dirties, and ends behind it.
+ * FALLOCATE is at the server when another task appends.  It covers the last
+ * page, which that write(2) dirties, and ends beyond it.
  *
  * Promise: bde52788bdb7, 3634a6327815
  */
@@ -168,7 +169,7 @@ TEST_F(fallocate, append_waits_for_held_fallocate)
 		.fd = self->fd, .buf = self->data + size, .len = 100 });
 	ASSERT_NE(NULL, w);
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, w)) {
-		TH_LOG("write(2) did not wait for the answer to FALLOCATE");
+		TH_LOG("write(2) did not wait for the reply to FALLOCATE");
 	}
 
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
@@ -181,7 +182,9 @@ TEST_F(fallocate, append_waits_for_held_fallocate)
 	check_file(_metadata, self, size + 100);
 }
 
-/* The other way round: write(2) waits for a READ, and has the file until then. */
+/*
+ * The reverse: write(2) waits for a READ, and holds the inode lock until then.
+ */
 TEST_F(fallocate, fallocate_waits_for_write_under_way)
 {
 	size_t size = self->len, part = 10;
@@ -196,7 +199,7 @@ TEST_F(fallocate, fallocate_waits_for_write_under_way)
 	w = mnt_call(&self->m, &call_write, (struct call_arg){
 		.fd = self->fd, .buf = self->data + size - part, .len = 100 });
 	ASSERT_NE(NULL, w);
-	/* It reads what it does not overwrite, or writes right through. */
+	/* It reads what it does not overwrite, or is a write-through. */
 	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, w));
 	c = start_fallocate(self, variant->mode, off, size);
 	ASSERT_NE(NULL, c);
@@ -216,8 +219,8 @@ TEST_F(fallocate, fallocate_waits_for_write_under_way)
 }
 
 /*
- * The dirty tail is longer than the file that the server knows, and what is
- * punched or zeroed is in between.
+ * The dirty tail extends beyond the server's EOF, and the punched or zeroed
+ * range is in between.
  *
  * Promise: 59bda8ecee2f
  */
@@ -249,9 +252,9 @@ TEST_F(fallocate, dirty_tail_is_there_before_a_hole_is_made)
 }
 
 /*
- * Bytes are stored through a mapping, and written back, while FALLOCATE for two
- * pages from the middle of one is at the server, which carries it out before the
- * WRITE.
+ * Bytes are stored through a mapping, and written back, while a FALLOCATE of
+ * two pages in length, not page-aligned, is at the server, which carries it out
+ * before the WRITE.
  */
 static void store_beside_fallocate(struct __test_metadata *_metadata,
 				   struct _test_data_fallocate *self,
@@ -263,7 +266,10 @@ static void store_beside_fallocate(struct __test_metadata *_metadata,
 	struct call *c, *s;
 	char *map;
 
-	/* A thread needs a stack while the store waits in a fault. */
+	/*
+	 * A new thread needs the mmap_lock for its stack while the store waits
+	 * in a fault.
+	 */
 	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE) &&
 	    fault_holds_mmap_lock())
 		SKIP(return, "needs CONFIG_PER_VMA_LOCK");
@@ -280,7 +286,7 @@ static void store_beside_fallocate(struct __test_metadata *_metadata,
 	s = mnt_call(&self->m, &call_store, (struct call_arg){
 		.buf = bytes, .to = map + to, .len = STORE_LEN });
 	ASSERT_NE(NULL, s);
-	/* It may wait, or not. */
+	/* It may wait or not. */
 	ASSERT_NE(CALL_LOST, call_stays_blocked(&self->m, s));
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
 	ASSERT_EQ(0, fence(&self->m));
@@ -292,15 +298,15 @@ static void store_beside_fallocate(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, c->ret);
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(s));
 	allocated(self->data, self->len, mode, off, 2 * self->page);
-	/* What is stored into a hole that is just being made may be lost. */
+	/* A store into a hole that is being punched may be lost. */
 	if (to < off || !memcmp(map + to, bytes, STORE_LEN))
 		memcpy(self->data + to, bytes, STORE_LEN);
 	check_file(_metadata, self, self->len);
 }
 
 /*
- * A broken kernel drops what was stored, or has a WRITE fill the hole again with
- * what the rest of the page held before.
+ * A broken kernel drops the stored bytes, or its WRITE fills the hole again
+ * with the old contents of the rest of the page.
  *
  * Promise: bde52788bdb7, 3634a6327815
  */
@@ -311,7 +317,7 @@ TEST_F(fallocate, store_at_the_edge_is_kept_and_brings_nothing_back)
 }
 
 /*
- * The same in a page that is all in the hole.
+ * The same in a page that is completely inside the hole.
  *
  * Promise: bde52788bdb7
  */
@@ -322,7 +328,7 @@ TEST_F(fallocate, store_inside_brings_nothing_back)
 }
 
 /*
- * The hole touches three pages: stores to their neighbours go on meanwhile.
+ * The hole touches three pages: stores to adjacent pages do not wait.
  *
  * Promise: holes
  */
@@ -356,7 +362,7 @@ TEST_F(fallocate, other_pages_can_be_stored_to)
 	check_file(_metadata, self, self->len);
 }
 
-/* A server that cannot leaves all as it was. */
+/* A server that fails FALLOCATE leaves the file unchanged. */
 TEST_F(fallocate, failed_fallocate_changes_nothing)
 {
 	const struct req_match all = { .opcode = FUSE_FALLOCATE };

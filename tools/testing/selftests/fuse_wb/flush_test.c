@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What happens when a descriptor is closed, in whichever way.
+ * What happens when a descriptor is closed, in all possible ways.
  *
- * close(2) promises of a file with a writeback cache what write(2) no longer
- * does: that the server has the data, or an error for the caller.  A sound
- * kernel writes back, waits for the answers to all WRITEs of the file and then
- * sends FLUSH, for every descriptor that goes, with the lock owner of the process
- * that lets it go.  A broken one does so for the last descriptor alone, sends
- * FLUSH before the data, or makes the server drop the locks of somebody else.
+ * On a file with a writeback cache, close(2) guarantees what write(2) no longer
+ * does: the server has the data, or the caller gets an error.  A correct kernel
+ * writes back, waits for the replies to all WRITEs of the file and then sends
+ * FLUSH, for every descriptor that is closed, with the lock owner of the
+ * closing process.  A broken one does so for the last descriptor only, sends
+ * FLUSH before the data, or makes the server drop the locks of another process.
  *
  * Promise: policy-08, policy-13, flush-at-close
  */
@@ -21,7 +21,7 @@
 
 /*
  *   fd --- write ---> a dirty page of "file" --- WRITE, held
- *   a process: lets a descriptor of the file go --- FLUSH
+ *   a process: closes a descriptor of the file --- FLUSH
  */
 FIXTURE(flush)
 {
@@ -58,7 +58,7 @@ FIXTURE_TEARDOWN(flush)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* The server has what was written, and was told by FLUSH after that. */
+/* The server has the written data, and has got FLUSH after it. */
 static void check_flushed(struct __test_metadata *_metadata,
 			  struct _test_data_flush *self, int flushes)
 {
@@ -70,7 +70,7 @@ static void check_flushed(struct __test_metadata *_metadata,
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->page));
 }
 
-/* Something else takes the descriptor's place. */
+/* Another file replaces the descriptor. */
 static long do_dup3(const struct call_arg *arg)
 {
 	return dup3(STDERR_FILENO, arg->fd, O_CLOEXEC);
@@ -86,7 +86,10 @@ enum letting_go {
 	CHILD_EXECS,
 };
 
-/* Each in a thread or a child, and whether it is the descriptor's last copy. */
+/*
+ * Each in a thread or a child, and whether it is the last copy of the
+ * descriptor.
+ */
 FIXTURE(letting_go)
 {
 	FIXTURE_DATA(flush) f;
@@ -117,7 +120,7 @@ FIXTURE_TEARDOWN(letting_go)
 	mnt_teardown(_metadata, &self->f.m);
 }
 
-/* A child with this one descriptor, which is closed on exec. */
+/* A child with only this descriptor, which has O_CLOEXEC. */
 static pid_t start_child(int fd, bool execs)
 {
 	pid_t pid = fork();
@@ -127,7 +130,7 @@ static pid_t start_child(int fd, bool execs)
 	close_all_but(fd, -1);
 	if (!execs)
 		_exit(0);
-	/* The list of tests, and not to be seen. */
+	/* It prints the list of tests, which nobody needs. */
 	close(STDOUT_FILENO);
 	execl("/proc/self/exe", "flush_test", "-l", NULL);
 	_exit(1);
@@ -160,17 +163,17 @@ TEST_F(letting_go, waits_for_write_and_sends_flush)
 	c = let_go(f, variant->how);
 	ASSERT_NE(NULL, c);
 	ASSERT_NE(0, await_req(&f->m, FUSE_WRITE, REQ_ARRIVED, 1));
-	/* In which call a child sleeps is not worth asking. */
+	/* The call in which a child sleeps does not matter. */
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&f->m, c));
 	EXPECT_EQ(0, find_req(&f->m, FUSE_FLUSH, REQ_ARRIVED, 1)) {
-		TH_LOG("FLUSH was sent before WRITE was answered");
+		TH_LOG("FLUSH was sent before the reply to WRITE");
 	}
 	ASSERT_EQ(1, server_release(f->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	check_flushed(_metadata, f, 1);
 }
 
-/* The second one, and the third, find all clean and are told of all the same. */
+/* The second and the third find the file clean, but send FLUSH as well. */
 TEST_F(flush, every_descriptor_sends_its_flush)
 {
 	int other = mnt_open(&self->m, FILE_NAME, O_RDONLY);
@@ -193,7 +196,7 @@ TEST_F(flush, every_descriptor_sends_its_flush)
 	EXPECT_EQ(1, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
 }
 
-/* Writeback that nobody of the process has started, and a clean file, almost. */
+/* Writeback that was started before close, and a file without dirty pages. */
 TEST_F(flush, close_waits_for_writeback_under_way)
 {
 	int reader = mnt_open(&self->m, FILE_NAME, O_RDONLY);
@@ -216,7 +219,7 @@ TEST_F(flush, close_waits_for_writeback_under_way)
 
 /*
  * One thread closes the file while another one is in write(2), waiting for the
- * server: there is nothing to write back yet when close begins.
+ * server: there is nothing to write back yet when close starts.
  */
 TEST_F(flush, write_that_meets_close_arrives_before_release)
 {
@@ -248,7 +251,9 @@ TEST_F(flush, write_that_meets_close_arrives_before_release)
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->page));
 }
 
-/* A server without FLUSH is asked once, and gets the data all the same. */
+/*
+ * FLUSH is sent once to a server without it; the data is written nevertheless.
+ */
 TEST_F(flush, flush_is_not_sent_again_after_enosys)
 {
 	const struct req_match flushes = { .opcode = FUSE_FLUSH };
@@ -269,11 +274,11 @@ TEST_F(flush, flush_is_not_sent_again_after_enosys)
 	EXPECT_EQ(0, c->ret);
 	ASSERT_EQ(0, fence(&self->m));
 	EXPECT_EQ(1, count_req(&self->m, FUSE_FLUSH, REQ_ARRIVED)) {
-		TH_LOG("the server said ENOSYS, and was asked again");
+		TH_LOG("FLUSH was sent again after ENOSYS");
 	}
 }
 
-/* Whatever the server says to FLUSH, close says so. */
+/* close returns the error of FLUSH. */
 TEST_F(flush, error_of_flush_reaches_close)
 {
 	const struct req_match flushes = { .opcode = FUSE_FLUSH };
@@ -285,7 +290,9 @@ TEST_F(flush, error_of_flush_reaches_close)
 	EXPECT_EQ(0, close(self->fd));
 }
 
-/* FOPEN_NOFLUSH is about FLUSH alone, and not for a connection with a cache. */
+/*
+ * FOPEN_NOFLUSH only affects FLUSH, and has no effect with a writeback cache.
+ */
 TEST_F(flush, data_is_written_at_close_without_flush)
 {
 	int fd;
@@ -315,7 +322,7 @@ static int set_lock(int fd)
 	return fcntl(fd, F_SETLK, &lock);
 }
 
-/* Which process a lock belongs to is all that the server has to go by. */
+/* The lock owner is all the server has to identify the owner of a lock. */
 TEST_F(flush, flush_has_the_lock_owner_of_its_process)
 {
 	struct call *c;
@@ -328,13 +335,13 @@ TEST_F(flush, flush_has_the_lock_owner_of_its_process)
 	ASSERT_NE(0ULL, own);
 	ASSERT_EQ(0, close(dup(self->fd)));
 	EXPECT_EQ(own, last_owner(&self->m, FUSE_FLUSH));
-	/* A thread shares it. */
+	/* Threads share the lock owner. */
 	c = mnt_call_close(&self->m, self->fd);
 	ASSERT_NE(NULL, c);
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	EXPECT_EQ(own, last_owner(&self->m, FUSE_FLUSH));
 
-	/* A child has one of its own, in all that it does. */
+	/* A child has its own lock owner, in all its requests. */
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid)
@@ -344,7 +351,7 @@ TEST_F(flush, flush_has_the_lock_owner_of_its_process)
 	EXPECT_NE(own, last_owner(&self->m, FUSE_SETLK));
 	EXPECT_EQ(last_owner(&self->m, FUSE_SETLK),
 		  last_owner(&self->m, FUSE_FLUSH)) {
-		TH_LOG("the child's end drops the locks of somebody else");
+		TH_LOG("the child's exit drops the locks of another process");
 	}
 	ASSERT_EQ(0, close(self->fd));
 	EXPECT_EQ(own, last_owner(&self->m, FUSE_FLUSH));

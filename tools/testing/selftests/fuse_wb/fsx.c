@@ -16,7 +16,7 @@
 #include "proc.h"
 #include "wait.h"
 
-/* How often an operation is chosen, compared with the others. */
+/* Relative weights of the operations. */
 static const struct {
 	const char *name;
 	unsigned int weight;
@@ -64,7 +64,7 @@ unsigned int fsx_seconds(void)
 	return env_number("FUSE_WB_ROUNDS", 0) ? FSX_SECONDS : 0;
 }
 
-/* splitmix64: every seed is a good one, 0 too. */
+/* splitmix64: any seed works, including 0. */
 static __u64 next_random(struct fsx *f)
 {
 	__u64 z = f->rng += 0x9e3779b97f4a7c15ULL;
@@ -132,7 +132,7 @@ int fsx_open(struct fsx *f, struct mnt *m, const char *name, char *model,
 	return f->map == MAP_FAILED ? call_failed(f, "mmap") : 0;
 }
 
-/* A range of this process's own; of whole pages, if @pages. */
+/* A range that this process owns; of whole pages, if @pages. */
 static void choose_range(struct fsx *f, size_t end, bool pages, size_t *off,
 			 size_t *len)
 {
@@ -218,7 +218,7 @@ static int copy_range(struct fsx *f, size_t off, size_t len)
 	loff_t from, to = off;
 	ssize_t ret;
 
-	/* A source of this process's own, which does not overlap. */
+	/* A source that this process owns, which does not overlap. */
 	choose_range(f, f->size, true, &source, &room);
 	if (len > room)
 		len = room;
@@ -295,14 +295,14 @@ static enum fsx_op choose_op(struct fsx *f)
 	return i;
 }
 
-/* Where an operation may take place. */
+/* Choose where to apply an operation. */
 static void choose_place(struct fsx *f, enum fsx_op op, size_t *off,
 			 size_t *len)
 {
 	switch (op) {
 	case FSX_WRITE:
 	case FSX_DIRECT_WRITE:
-		/* With one process this may leave a hole behind the end. */
+		/* With one process this may leave a hole beyond EOF. */
 		choose_range(f, f->turns > 1 || f->grows ? f->size : FSX_MAX,
 			     op == FSX_DIRECT_WRITE || f->past_cache, off,
 			     len);
@@ -326,7 +326,7 @@ static void choose_place(struct fsx *f, enum fsx_op op, size_t *off,
 	}
 }
 
-/* The size as the kernel sees it; two processes do not change it. */
+/* The size as the kernel sees it; with two processes it is constant. */
 static int check_size(struct fsx *f)
 {
 	struct stat st;
@@ -336,7 +336,7 @@ static int check_size(struct fsx *f)
 	if ((size_t)st.st_size == f->size ||
 	    (f->grows && (size_t)st.st_size > f->size))
 		return 0;
-	return complain(f, "fstat says another size");
+	return complain(f, "fstat returns another size");
 }
 
 int fsx_run(struct fsx *f, unsigned long rounds)
@@ -351,7 +351,7 @@ int fsx_run(struct fsx *f, unsigned long rounds)
 		snprintf(line, FSX_LINE, "%s, bytes %zu to %zu of %zu",
 			 ops[op].name, off, off + len, f->size);
 		f->done++;
-		/* An empty file has no bytes to read, to map or to punch. */
+		/* An empty file has no bytes to read, map or punch. */
 		if (!len && op != FSX_TRUNCATE)
 			continue;
 		if (do_op(f, op, off, len) || check_size(f))

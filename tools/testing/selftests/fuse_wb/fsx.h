@@ -2,9 +2,9 @@
 /*
  * Random operations on a file, each checked against a model of it in memory.
  *
- * All follows from the seed: what is done, where, and with which bytes.  With
- * one process a run can be repeated exactly; with two, each does the same again
- * but they may meet at other times.
+ * The seed determines everything: the operations, their offsets, and their
+ * data.  With one process a run can be repeated exactly; with two, each does
+ * the same again but their interleaving may differ.
  */
 
 #ifndef FUSE_WB_FSX_H
@@ -16,19 +16,19 @@
 
 struct mnt;
 
-/* Enough for several WRITEs and for readahead to have something to do. */
+/* Enough to cause several WRITEs and readahead. */
 #define FSX_MAX		(192 << 10)
 
-/* Two processes take turns in owning so many bytes, so they share pages. */
+/* Two processes own alternating stripes of this size, so they share pages. */
 #define FSX_STRIPE	(3 * 4096 + 123)
 
-/* At most, with FUSE_WB_ROUNDS; the usual run takes a second or two. */
+/* Upper limit, with FUSE_WB_ROUNDS; the usual run takes a second or two. */
 #define FSX_SECONDS	400
 
 #define FSX_HISTORY	48
 #define FSX_LINE	80
 
-/* Kinds of operations, to choose from. */
+/* Kinds of operations. */
 enum fsx_op {
 	FSX_READ,
 	FSX_WRITE,
@@ -42,7 +42,7 @@ enum fsx_op {
 	FSX_FSYNC,
 	FSX_SYNC_RANGE,
 	FSX_DROP,
-	/* From here on they change the size, and are for one process alone. */
+	/* The following ones change the size, and are for one process only. */
 	FSX_APPEND,
 	FSX_TRUNCATE,
 	FSX_ALLOCATE,
@@ -51,30 +51,30 @@ enum fsx_op {
 
 #define FSX_ALL		((1U << FSX_OPS) - 1)
 #define FSX_SIZES	(~0U << FSX_APPEND)
-/* FSX_MAP_READ and the one behind it, FSX_MAP_WRITE */
+/* FSX_MAP_READ and the next bit, FSX_MAP_WRITE */
 #define FSX_MAP		(3U << FSX_MAP_READ)
 
 /**
- * struct fsx - one process's part in a run
+ * struct fsx - the state of one process of a run
  * @m: the mount
  * @name: the file
- * @flags: to open the file with, besides O_RDWR
- * @past_cache: writes do not go through the page cache: two processes write whole
- *		pages, as a store to the rest of the page would take it back
+ * @flags: open flags in addition to O_RDWR
+ * @past_cache: writes bypass the page cache: two processes then write whole
+ *		pages, as a store to the rest of the page would undo them
  * @fd: the file, open for reading and writing
  * @direct: the same with O_DIRECT
- * @map: FSX_MAX bytes of it, mapped shared, if @ops has to do with that
- * @model: what the file has to hold; shared by all processes of a run
- * @size: its size; with @grows, how much of it belongs to this run
- * @grows: others make the file longer than that
+ * @map: FSX_MAX bytes of it, mapped shared, if @ops needs that
+ * @model: the expected contents; shared by all processes of a run
+ * @size: its size; with @grows, the size of this run's part
+ * @grows: other tasks extend the file beyond that
  * @ops: the kinds of operations to choose from, as bits
  * @turn: which stripes to touch, of @turns; all when that is 1
  * @turns: processes that take part
- * @seed: where the random numbers began
- * @rng: the random numbers
- * @buf: bytes to write, or that were read
+ * @seed: where the random numbers started
+ * @rng: the state of the random number generator
+ * @buf: a buffer for reads and writes
  * @done: operations so far
- * @line: what was done last, by @done modulo FSX_HISTORY
+ * @line: the last operations, by @done modulo FSX_HISTORY
  */
 struct fsx {
 	struct mnt *m;
@@ -97,17 +97,17 @@ struct fsx {
 	char line[FSX_HISTORY][FSX_LINE];
 };
 
-/* FUSE_WB_SEED, or a new seed.  It is printed. */
+/* FUSE_WB_SEED, or a new seed.  Prints it. */
 __u64 fsx_seed(void);
 
 /* FUSE_WB_ROUNDS, or @rounds. */
 unsigned long fsx_rounds(unsigned long rounds);
 
-/* For struct mnt: FSX_SECONDS when there is FUSE_WB_ROUNDS, and else 0. */
+/* For struct mnt: FSX_SECONDS if FUSE_WB_ROUNDS is set, otherwise 0. */
 unsigned int fsx_seconds(void);
 
 /**
- * fsx_open() - open the file and get everything ready
+ * fsx_open() - open the file and initialize the state
  * @f: filled in, but for the members @flags, @past_cache, @ops, @turn, @turns and
  *     @grows
  * @m: the mount
@@ -123,15 +123,15 @@ int fsx_open(struct fsx *f, struct mnt *m, const char *name, char *model,
 
 /**
  * fsx_run() - do and check some operations
- * @f: this process's part
+ * @f: the state of this process
  * @rounds: how many
  *
- * Return: 0; -1 when a call failed or the file was not what it has to be, after
- * printing that and what was done before.
+ * Return: 0; -1 when a call failed or the contents differ, after printing that
+ * and the preceding operations.
  */
 int fsx_run(struct fsx *f, unsigned long rounds);
 
-/* fsync, and compare all the server has.  Return: as fsx_run(). */
+/* fsync, and compare the whole file at the server.  Return: as fsx_run(). */
 int fsx_check_server(struct fsx *f);
 
 #endif

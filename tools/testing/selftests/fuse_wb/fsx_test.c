@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A random mix of everything that can be done to a file, checked against a
- * model.
+ * A random mix of all file operations, checked against a model.
  *
- * Writeback, direct I/O, mappings, truncation and holes have to agree on what
- * the file holds at every moment.  A broken kernel shows bytes that nobody
- * wrote, old bytes that were overwritten, or bytes behind the end.
+ * Writeback, direct I/O, mappings, truncation and holes have to agree on the
+ * contents of the file at any time.  A broken kernel shows bytes that were
+ * never written, old bytes that were overwritten, or bytes beyond EOF.
  *
  * FUSE_WB_SEED repeats a run, FUSE_WB_ROUNDS makes it longer.
  *
@@ -63,7 +62,7 @@ FIXTURE_VARIANT_ADD(fsx, through_splice)
 		  .max_write = 32 << 10 },
 };
 
-/* Every way to open a file, see the table in README. */
+/* Every way to open a file. */
 FIXTURE_VARIANT_ADD(fsx, cached_o_direct)
 {
 	.opts = { .writeback_cache = true, .async_dio = true,
@@ -172,7 +171,8 @@ TEST_F_TIMEOUT(fsx, one_process_sees_what_it_did, FSX_SECONDS + 10)
 }
 
 /*
- * Each has bytes of its own, but they share pages.  The size stays as it is.
+ * Each process owns bytes of its own, but they share pages.  The size is
+ * constant.
  */
 TEST_F_TIMEOUT(fsx, two_processes_see_what_they_did, FSX_SECONDS + 10)
 {

@@ -2,10 +2,10 @@
 /*
  * A file that grows over bytes that were stored beyond EOF through a mapping.
  *
- * Such bytes stay in the page of EOF, written back or not.  They are no part of
+ * Such bytes stay in the EOF page, written back or not.  They are not part of
  * the file, and when it grows over them it has zeros there.  tail_test.c shows
  * that for one descriptor; here the file grows through another one, by direct
- * I/O, copy_file_range(2) or splice(2), while the server is at work, or at the
+ * I/O, copy_file_range(2) or splice(2), while a request is in flight, or at the
  * server.  A broken kernel shows the stored bytes, or sends them.
  *
  * Promise: growth
@@ -23,7 +23,7 @@
 #define STORED		200
 #define STORE_LEN	100
 
-/* @fd and @off are the source, what is at @buf the target. */
+/* @fd and @off are the source, @buf points to the target. */
 struct place {
 	int fd;
 	loff_t off;
@@ -63,7 +63,7 @@ static const struct call_op call_splice = { "splice", SYS_splice, do_splice };
  *   map ----- store of STORE_LEN bytes at STORED, beyond EOF
  *   grower -- the file grows
  *
- * data: what the file has to hold in the end
+ * data: the expected final contents
  */
 FIXTURE(growth)
 {
@@ -80,13 +80,12 @@ FIXTURE(growth)
 /**
  * struct way - how a file grows
  * @op: the call
- * @off: where what it makes begins
- * @len: and how long it is; the new end is behind that
- * @flags: of the descriptor that this is done with
- * @open_flags: FOPEN_* flags of that
- * @within: copied from the file itself
- * @waits: for all WRITEs of the file, or the page of EOF is a part of what is
- *	   written
+ * @off: start of the written range
+ * @len: its length; it ends at the new EOF
+ * @flags: open flags of the descriptor for it
+ * @open_flags: FOPEN_* flags of the same
+ * @within: the source is the file itself
+ * @waits: it waits for all WRITEs of the file, or writes to the EOF page
  */
 struct way {
 	const struct call_op *op;
@@ -272,7 +271,7 @@ FIXTURE_TEARDOWN(growth)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Make the file grow, in a thread. */
+/* Extend the file, in a thread. */
 static struct call *grow(struct _test_data_growth *self,
 			 const struct _fixture_variant_growth *variant)
 {
@@ -316,18 +315,18 @@ TEST_F(growth, growth_covers_stored_bytes_with_zeros)
 	check_growth(_metadata, self, variant);
 }
 
-/* The page is clean, and its stored bytes are still there. */
+/* The page is clean, and the bytes stored beyond EOF are still there. */
 TEST_F(growth, growth_after_writeback_covers_stored_bytes_with_zeros)
 {
 	expect_file(_metadata, &self->m, FILE_NAME, self->fd, self->data,
 		    self->seen, OLD);
 	ASSERT_EQ((char)0xa5, self->map[STORED]) {
-		TH_LOG("nothing was stored there: nothing is tested");
+		TH_LOG("nothing was stored there: nothing was tested");
 	}
 	check_growth(_metadata, self, variant);
 }
 
-/* To the server the page of EOF does not change: nobody waits for its WRITE. */
+/* The EOF page does not change for the server: nothing waits for its WRITE. */
 TEST_F(growth, growth_does_not_wait_for_the_write_of_the_old_end)
 {
 	const struct req_match first = { .opcode = FUSE_WRITE, .end = OLD };
@@ -352,7 +351,7 @@ TEST_F(growth, growth_does_not_wait_for_the_write_of_the_old_end)
 }
 
 /*
- * Writeback of the page begins while SETATTR is in flight, and its WRITE waits
+ * Writeback of the page starts while SETATTR is in flight, and its WRITE waits
  * for that.  It must not be sent with the new size and the old bytes.
  */
 FIXTURE(growing)
@@ -418,8 +417,8 @@ TEST_F(growing, write_that_waits_for_truncation_ends_at_the_old_end)
 }
 
 /*
- * Another client has made the file longer.  What it wrote is not to be
- * overwritten by what was stored beyond EOF, nor by zeros.
+ * Another client has extended the file.  What it wrote must not be overwritten
+ * by what was stored beyond EOF, nor by zeros.
  */
 TEST_F(growing, growth_at_the_server_keeps_what_the_server_has)
 {
@@ -428,7 +427,7 @@ TEST_F(growing, growth_at_the_server_keeps_what_the_server_has)
 				5000 - OLD));
 	ASSERT_EQ(0, mnt_run(&self->m, &call_statx, (struct call_arg){
 		.fd = self->fd }));
-	/* With writeback cache the kernel trusts its own size alone. */
+	/* With writeback cache the kernel trusts its own i_size only. */
 	if (variant->writeback_cache) {
 		ASSERT_EQ(OLD, lseek(self->fd, 0, SEEK_END));
 		return;

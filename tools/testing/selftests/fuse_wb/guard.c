@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The process that cleans up after one test, see guard.h. */
+/* A process that cleans up after one test, see guard.h. */
 
 #include <errno.h>
 #include <poll.h>
@@ -20,7 +20,7 @@
 #include "reqlog.h"
 #include "wait.h"
 
-/* How often the guard looks whether the test is still alive. */
+/* How often the guard checks whether the test is still alive. */
 #define GUARD_POLL_MSEC	250
 
 enum cause {
@@ -52,9 +52,9 @@ static enum cause wait_for_cause(int fd, pid_t test, unsigned int seconds)
 	char c;
 
 	/*
-	 * The death of the test has to be looked for.  No event tells of it:
-	 * all of them, the end of file here too, come after its descriptors
-	 * have been closed, and that may wait for the server.
+	 * Poll for the death of the test, as no event tells: all of them, EOF
+	 * on this socket included, come after its descriptors have been closed,
+	 * and that may wait for the server.
 	 */
 	while (poll(&p, 1, GUARD_POLL_MSEC) != 1) {
 		if (now_usec() >= deadline)
@@ -65,7 +65,7 @@ static enum cause wait_for_cause(int fd, pid_t test, unsigned int seconds)
 	return read(fd, &c, 1) == 1 ? ASKED : TEST_GONE;
 }
 
-/* Return: whether all is clean; what is not is told on @out. */
+/* Return: whether all is clean; leftovers are printed to @out. */
 static bool clean_up(const struct guard_note *note, FILE *out)
 {
 	unsigned int minor = note->minor;
@@ -77,8 +77,8 @@ static bool clean_up(const struct guard_note *note, FILE *out)
 		minor = mount_minor(note->dir);
 
 	/*
-	 * First the abort: nothing that sleeps in the connection can be
-	 * killed, be it the server.  ENOENT: the connection has ended already.
+	 * Abort first: no task that sleeps in the connection can be killed, not
+	 * even the server.  ENOENT: the connection has ended already.
 	 */
 	if (minor && abort_connection(minor) && errno != ENOENT) {
 		fprintf(out, "# cannot abort connection %u: %s\n", minor,
@@ -112,12 +112,12 @@ static int guard_run(int fd, pid_t test, const struct guard_note *note,
 	bool clean;
 	FILE *out;
 
-	/* Print last: whoever reads stderr may be stuck, or gone. */
+	/* Print last: the reader of stderr may be stuck, or gone. */
 	out = open_memstream(&text, &size);
 	if (!out)
 		out = stderr;
 	if (cause == TEST_GONE)
-		fprintf(out, "# guard: %s ended without cleaning up\n",
+		fprintf(out, "# guard: %s exited without cleaning up\n",
 			note->test);
 	if (cause == DEADLINE) {
 		fprintf(out, "# guard: %s is not done after %u s, its threads:\n",
@@ -149,7 +149,7 @@ int guard_start(struct guard *g, const char *test, unsigned int seconds,
 		return -1;
 	snprintf(g->note->test, sizeof(g->note->test), "%s", test);
 	g->note->seconds = seconds ? seconds : GUARD_SECONDS;
-	/* A pair of sockets: writing to a dead guard must not raise SIGPIPE. */
+	/* A socket pair: writing to a dead guard must not raise SIGPIPE. */
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return -1;
 
@@ -160,14 +160,14 @@ int guard_start(struct guard *g, const char *test, unsigned int seconds,
 		return g->pid < 0 ? -1 : 0;
 	}
 
-	/* Out of the group that the harness kills when a test takes long. */
+	/* Leave the process group that the harness kills on timeout. */
 	setsid();
 	signal(SIGPIPE, SIG_IGN);
 	close_all_but(sv[1], -1);
 	_exit(guard_run(sv[1], test_pid, g->note, log));
 }
 
-/* Wait for the guard's end.  Return: its wait status, -1 when it lives on. */
+/* Wait for the guard to exit.  Return: its wait status, -1 on timeout. */
 static int guard_wait(pid_t pid)
 {
 	struct pollfd p = { .events = POLLIN };
@@ -188,15 +188,15 @@ int guard_finish(struct guard *g)
 
 	if (g->pid <= 0)
 		return 0;
-	/* It may be gone, if it had to act alone: its status tells. */
+	/* It may have exited, if it had to act on its own: its status tells. */
 	send(g->fd, "q", 1, MSG_NOSIGNAL);
 	status = guard_wait(g->pid);
 	if (status == -1) {
-		fprintf(stderr, "# the guard did not end within %d s\n",
+		fprintf(stderr, "# the guard did not exit within %d s\n",
 			WAIT_SECONDS);
 		ret = -1;
 	} else if (status) {
-		fprintf(stderr, "# the guard ended with status %#x\n", status);
+		fprintf(stderr, "# the guard exited with status %#x\n", status);
 		ret = -1;
 	}
 	close(g->fd);

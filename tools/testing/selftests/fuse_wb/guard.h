@@ -3,10 +3,10 @@
  * The guard: a process that cleans up after one test, whatever happens to it.
  *
  * It aborts the connection, kills the server, unmounts and removes the mount
- * point when the test asks for it, when the test dies, or when GUARD_SECONDS
- * have passed.  A test that is killed may hang in D state for as long as the
- * server does not answer, in a call or in closing its descriptors; so may one
- * that nobody kills.
+ * point when the test requests it, when the test dies, or when GUARD_SECONDS
+ * have passed.  A killed test may hang in D state for as long as the server
+ * does not reply, in a call or in closing its descriptors; a test that is not
+ * killed may, too.
  */
 
 #ifndef FUSE_WB_GUARD_H
@@ -22,7 +22,7 @@ struct reqlog;
 #define GUARD_SECONDS	(WAIT_SECONDS + 12)
 
 /**
- * struct guard_note - what the guard has to know, in memory that it shares
+ * struct guard_note - what the guard has to know, in shared memory
  * @test: the test's name, for messages
  * @seconds: its deadline
  * @dir: the mount point; empty: there is none yet
@@ -39,10 +39,10 @@ struct guard_note {
 };
 
 /**
- * struct guard - the test's handle of its guard
+ * struct guard - the test's handle for its guard
  * @pid: the guard; 0: none
- * @fd: the pipe to it
- * @note: what the test tells it, before each step that has to be undone
+ * @fd: the socket to it
+ * @note: updated by the test before each step that has to be undone
  */
 struct guard {
 	pid_t pid;
@@ -58,7 +58,7 @@ struct guard {
  * @log: the server's log, printed when the deadline runs out
  *
  * Call it in the mount namespace that is to be used and before /dev/fuse is
- * opened: a descriptor of it in the guard would keep the connection alive.
+ * opened: an inherited descriptor of it would keep the connection alive.
  *
  * Return: 0, or -1 with errno set.
  */
@@ -66,11 +66,11 @@ int guard_start(struct guard *g, const char *test, unsigned int seconds,
 		struct reqlog *log);
 
 /**
- * guard_finish() - have it clean up, and wait for its end
- * @g: the guard; nothing happens when it was not started
+ * guard_finish() - make it clean up, and wait for its exit
+ * @g: the guard; nothing is done when it was not started
  *
- * Return: 0; -1 and a message when anything could not be cleaned up or the
- * guard had to act on its own before.
+ * Return: 0; -1 and a message when something could not be cleaned up or the
+ * guard had already acted on its own.
  */
 int guard_finish(struct guard *g);
 

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The file handle with which the page cache is written back.
+ * The file handle that writeback uses.
  *
- * The server gave it out in its answer to OPEN, may keep a descriptor behind it,
- * and forgets it with RELEASE.  A sound kernel finds a handle for every dirty
- * page that may be written to, also for a page that becomes dirty through a
- * mapping when all descriptors are closed, and sends RELEASE when the answers to
- * all WRITEs with that handle are there.  A broken one uses the handle of
- * whoever opened the file first or last, finds none and loses the data, or
- * writes with a handle that the server has forgotten.
+ * The server returned it in its reply to OPEN, may keep a descriptor for it,
+ * and drops it at RELEASE.  A correct kernel finds a writable handle for every
+ * dirty page, also for a page that is dirtied through a mapping after all
+ * descriptors were closed, and sends RELEASE after the replies to all WRITEs
+ * with that handle.  A broken one uses the handle of the first or last opener,
+ * finds none and loses the data, or writes with a handle that was released.
  *
  * Promise: policy-01, policy-02
  */
@@ -38,7 +37,9 @@ FIXTURE(handle)
 	char *seen;
 };
 
-/* by_store: dirty the pages through a mapping; mode: of the one that writes */
+/*
+ * by_store: dirty the pages through a mapping; mode: access mode of the writer
+ */
 FIXTURE_VARIANT(handle)
 {
 	struct server_opts opts;
@@ -98,7 +99,7 @@ static bool make_dirty(struct _test_data_handle *self, bool by_store, int fd)
 	return true;
 }
 
-/* The WRITEs came with handles to write with, and the server has the bytes. */
+/* The WRITEs had writable handles, and the server has the bytes. */
 static void check_writes(struct __test_metadata *_metadata,
 			 struct _test_data_handle *self)
 {
@@ -114,7 +115,7 @@ static void check_writes(struct __test_metadata *_metadata,
 		flags = reqlog_open_flags(self->m.log, ev->req.fh);
 		EXPECT_LE(0, flags);
 		EXPECT_NE(O_RDONLY, flags & O_ACCMODE) {
-			TH_LOG("WRITE with handle %llu, opened to read only",
+			TH_LOG("WRITE with handle %llu, opened read-only",
 			       ev->req.fh);
 		}
 		EXPECT_EQ(0, ev->err);
@@ -126,7 +127,7 @@ static void check_writes(struct __test_metadata *_metadata,
 	}
 }
 
-/* Who else has the file open makes no difference, nor who asks for it. */
+/* Other openers make no difference, nor does the task that starts writeback. */
 TEST_F(handle, writeback_uses_one_that_may_be_written_to)
 {
 	int first, fd, last;
@@ -145,7 +146,10 @@ TEST_F(handle, writeback_uses_one_that_may_be_written_to)
 	check_writes(_metadata, self);
 }
 
-/* The one that opened it last and wrote is gone, another one is still there. */
+/*
+ * The last opener, which wrote, has closed the file; another one is still
+ * there.
+ */
 TEST_F(handle, writeback_goes_on_with_another_one)
 {
 	int gone, fd;
@@ -157,7 +161,7 @@ TEST_F(handle, writeback_goes_on_with_another_one)
 	ASSERT_LE(0, gone);
 	ASSERT_EQ(0, close(gone));
 	ASSERT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 1));
-	/* That close has written all back. */
+	/* That close has written everything back. */
 	fill_pattern(self->data, self->len, 3);
 	ASSERT_TRUE(make_dirty(self, variant->by_store, fd));
 	ASSERT_EQ(0, start_writeback(&self->m, fd));
@@ -165,7 +169,7 @@ TEST_F(handle, writeback_goes_on_with_another_one)
 	check_writes(_metadata, self);
 }
 
-/* The mapping is all that is left of the file when its pages become dirty. */
+/* The mapping is the last reference to the file when its pages are dirtied. */
 static int store_after_close(struct _test_data_handle *self, int to, bool exits)
 {
 	char *map, done = 1;
@@ -203,7 +207,7 @@ static void check_after_close(struct __test_metadata *_metadata,
 	EXPECT_EQ(1, count_req(&self->m, FUSE_FLUSH, REQ_ARRIVED)) {
 		TH_LOG("the file was not closed before: nothing was tested");
 	}
-	/* Neither munmap(2) nor the exit waits for the server. */
+	/* Neither munmap(2) nor exit waits for the server. */
 	ASSERT_EQ(0, mnt_run(&self->m, &call_waitpid, (struct call_arg){
 		.fd = pid })) {
 		TH_LOG("%s waits for the reply to WRITE",
@@ -211,7 +215,7 @@ static void check_after_close(struct __test_metadata *_metadata,
 	}
 	ASSERT_EQ(0, fence(&self->m));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_RELEASE, REQ_ARRIVED, 1)) {
-		TH_LOG("RELEASE was sent before WRITE was answered");
+		TH_LOG("RELEASE was sent before the reply to WRITE");
 	}
 
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
@@ -230,7 +234,7 @@ TEST_F(handle, store_after_last_close_arrives_before_release_at_exit)
 	check_after_close(_metadata, self, true);
 }
 
-/* And the flusher finds the handle as well. */
+/* The flusher finds the handle as well. */
 TEST_F(handle, sync_after_last_close_writes_with_it)
 {
 	char *map;
@@ -256,7 +260,7 @@ TEST_F(handle, sync_after_last_close_writes_with_it)
  *   first, killed: stores to "file" -- WRITE, SETATTR --> held; RELEASE follows them
  *   second, killed meanwhile: writes to "file" -- WRITE with which one?
  *
- * The handle of the first cannot be the second's reason to give back its own.
+ * The second must not drop its own handle just because the first has one.
  */
 FIXTURE(going)
 {
@@ -273,7 +277,7 @@ FIXTURE_SETUP(going)
 {
 	const struct server_opts opts = {
 		.writeback_cache = true,
-		/* Or OPEN by the second would wait for what is dirty. */
+		/* Otherwise OPEN by the second would wait for dirty data. */
 		.open_flags = FOPEN_KEEP_CACHE,
 	};
 
@@ -304,12 +308,12 @@ static pid_t kill_writer(struct __test_metadata *_metadata, struct mnt *m,
 
 	ASSERT_LT(0, pid);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
-	/* Gone, or not: that is what kill_test is about. */
+	/* It may have exited or not: kill_test covers that. */
 	ASSERT_LE(0, task_settles(m, pid));
 	return pid;
 }
 
-/* Does the server know the handle of each WRITE? */
+/* Check that the server knows the handle of each WRITE. */
 static void check_handles(struct __test_metadata *_metadata, struct mnt *m)
 {
 	int i, seq, writes = count_req(m, FUSE_WRITE, REQ_REPLIED);
@@ -318,7 +322,7 @@ static void check_handles(struct __test_metadata *_metadata, struct mnt *m)
 		seq = find_req(m, FUSE_WRITE, REQ_REPLIED, i);
 		ASSERT_NE(0, seq);
 		EXPECT_EQ(0, m->log->ev[seq - 1].err) {
-			TH_LOG("the handle of WRITE %d is none", i);
+			TH_LOG("WRITE %d has an invalid handle", i);
 		}
 	}
 	EXPECT_LT(find_req(m, FUSE_WRITE, REQ_REPLIED, writes),
@@ -336,7 +340,7 @@ TEST_F(going, handle_that_is_about_to_go_does_not_count)
 	first = kill_writer(_metadata, m, &self->first);
 	ASSERT_NE(0, await_req(m, FUSE_WRITE, REQ_ARRIVED, 1));
 	ASSERT_LE(1, server_release_match(m->ctl, &writes));
-	/* Nothing more of the data is sent before RELEASE. */
+	/* No more data is sent before RELEASE. */
 	ASSERT_NE(0, await_req(m, FUSE_SETATTR, REQ_ARRIVED, 1));
 	EXPECT_EQ(0, count_req(m, FUSE_RELEASE, REQ_ARRIVED));
 
@@ -350,7 +354,7 @@ TEST_F(going, handle_that_is_about_to_go_does_not_count)
 	check_handles(_metadata, m);
 	ASSERT_EQ(0, server_get(m->ctl, FILE_NAME, 0, self->seen, self->len));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->len)) {
-		TH_LOG("what the second one wrote is lost");
+		TH_LOG("the data of the second writer is lost");
 	}
 }
 

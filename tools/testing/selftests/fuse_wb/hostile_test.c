@@ -2,10 +2,10 @@
 /*
  * A server that breaks the protocol.
  *
- * Whatever it writes to /dev/fuse, a sound kernel refuses what makes no sense,
- * gives the caller an error where there is no answer, prints nothing, and has
- * nothing left in the end.  A broken one ends writeback twice or never, takes a
- * wrong answer for the right one, or warns and crashes.
+ * Whatever it writes to /dev/fuse, a correct kernel rejects invalid messages,
+ * returns an error to a caller that gets no reply, prints nothing, and leaks
+ * nothing.  A broken one ends writeback twice or never, accepts a wrong reply,
+ * warns or crashes.
  *
  * Promise: hostile
  */
@@ -14,11 +14,11 @@
 
 #define FILE_NAME	"file"
 
-/* In the unique of an answer to FUSE_INTERRUPT, and of a request sent again. */
+/* In the unique of a reply to FUSE_INTERRUPT, and of a resent request. */
 #define INTERRUPT_BIT	1ULL
 #define RESEND_BIT	0x8000000000000000ULL
 
-/* FUSE_NOTIFY_RESEND, which is newer than many <linux/fuse.h> */
+/* FUSE_NOTIFY_RESEND, which many versions of <linux/fuse.h> lack */
 #define NOTIFY_RESEND	7
 
 /*
@@ -71,13 +71,13 @@ FIXTURE_TEARDOWN(hostile)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* An answer, or with unique 0 a notification, and some room behind it. */
+/* A reply, or with unique 0 a notification, with room after it. */
 struct message {
 	struct fuse_out_header out;
 	char body[256];
 };
 
-/* Have one page under writeback.  Return: the held WRITE's unique. */
+/* Put one page under writeback.  Return: the held WRITE's unique. */
 static __u64 hold_write(struct __test_metadata *_metadata,
 			struct _test_data_hostile *self)
 {
@@ -93,7 +93,7 @@ static __u64 hold_write(struct __test_metadata *_metadata,
 	return self->m.log->ev[seq - 1].req.unique;
 }
 
-/* The held WRITE is answered after all, and all is well. */
+/* The held WRITE is replied to in the end, and succeeds. */
 static void check_answer(struct __test_metadata *_metadata,
 			 struct _test_data_hostile *self)
 {
@@ -101,7 +101,7 @@ static void check_answer(struct __test_metadata *_metadata,
 
 	ASSERT_NE(NULL, c);
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
-		TH_LOG("a wrong answer was taken for that to WRITE");
+		TH_LOG("a wrong reply was accepted for WRITE");
 	}
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
@@ -112,7 +112,7 @@ static void check_answer(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, await_pages_in_writeback(self->before));
 }
 
-/* Answers that fit no request: size bytes are written, whatever len says. */
+/* Replies to no request: size bytes are written, whatever len says. */
 static const struct {
 	const char *what;
 	size_t size;
@@ -122,7 +122,7 @@ static const struct {
 	int refused;
 } misfits[] = {
 	{ "another unique", 24, 24, 0, 1 << 20, ENOENT },
-	{ "a unique that never was", 24, 24, 0, ~7ULL, ENOENT },
+	{ "a unique that never existed", 24, 24, 0, ~7ULL, ENOENT },
 	{ "a length too long", 24, 25, 0, 0, EINVAL },
 	{ "a length too short", 24, 16, 0, 0, EINVAL },
 	{ "a length of 0", 24, 0, 0, 0, EINVAL },
@@ -133,9 +133,9 @@ static const struct {
 	{ "one byte", 1, 16, 0, 0, EINVAL },
 	{ "half a header", 8, 8, 0, 0, EINVAL },
 	{ "nearly a header", 15, 15, 0, 0, EINVAL },
-	{ "an interrupt's answer", 24, 24, 0, INTERRUPT_BIT, EINVAL },
+	{ "a reply to an interrupt", 24, 24, 0, INTERRUPT_BIT, EINVAL },
 	{ "EAGAIN to no interrupt", 16, 16, -EAGAIN, INTERRUPT_BIT, EINVAL },
-	{ "a unique of a request sent again", 24, 24, 0, RESEND_BIT, ENOENT },
+	{ "a unique of a resent request", 24, 24, 0, RESEND_BIT, ENOENT },
 };
 
 TEST_F(hostile, answer_that_fits_no_request_is_refused)
@@ -152,13 +152,13 @@ TEST_F(hostile, answer_that_fits_no_request_is_refused)
 
 		EXPECT_EQ(misfits[i].refused, server_raw(self->m.ctl, &msg,
 							 misfits[i].size)) {
-			TH_LOG("answer with %s", misfits[i].what);
+			TH_LOG("reply with %s", misfits[i].what);
 		}
 	}
 	check_answer(_metadata, self);
 }
 
-/* Answers to the WRITE itself, with a body that no WRITE can have. */
+/* Replies to the WRITE itself, with a body that is invalid for WRITE. */
 static const struct {
 	const char *what;
 	__u32 len;
@@ -185,18 +185,20 @@ TEST_F(hostile, answer_with_wrong_body_is_an_error)
 
 		EXPECT_EQ(EINVAL, server_raw(self->m.ctl, &msg,
 					     bodies[i].len)) {
-			TH_LOG("answer with %s", bodies[i].what);
+			TH_LOG("reply with %s", bodies[i].what);
 		}
 		EXPECT_EQ(-1, mnt_run(&self->m, &call_fsync, (struct call_arg){
 			.fd = self->fd })) {
-			TH_LOG("answer with %s is success", bodies[i].what);
+			TH_LOG("reply with %s is a success", bodies[i].what);
 		}
 		EXPECT_EQ(EIO, errno);
 		EXPECT_EQ(0, await_pages_in_writeback(self->before));
-		/* It was answered: the server's own answer comes too late. */
+		/*
+		 * The request is gone: the server's own reply comes too late.
+		 */
 		EXPECT_EQ(ENOENT, server_raw(self->m.ctl, &msg, msg.out.len));
 	}
-	/* The control: the file is as good as new. */
+	/* The control: the file works as before. */
 	hold_write(_metadata, self);
 	check_answer(_metadata, self);
 }
@@ -220,14 +222,14 @@ TEST_F(hostile, answer_to_aborted_request_is_refused)
 	EXPECT_EQ(0, await_pages_in_writeback(self->before));
 }
 
-/* Every notification with each length but the right one, and those unknown. */
+/* Every notification with each wrong length, and unknown ones. */
 TEST_F(hostile, garbage_notification_is_refused)
 {
 	__u32 len, code;
 
 	hold_write(_metadata, self);
 	for (code = 0; code < 12; code++) {
-		/* A poll that nobody waits for, and a request to send again. */
+		/* A poll without a waiter, and a request to resend. */
 		if (code == FUSE_NOTIFY_POLL || code == NOTIFY_RESEND)
 			continue;
 		for (len = 16; len < 64; len++) {
@@ -236,7 +238,7 @@ TEST_F(hostile, garbage_notification_is_refused)
 
 			memset(msg.body, 0xa5, sizeof(msg.body));
 			EXPECT_LT(0, server_raw(self->m.ctl, &msg, len)) {
-				TH_LOG("notification %u of %u bytes was taken",
+				TH_LOG("notification %u of %u bytes was accepted",
 				       code, len);
 			}
 		}
@@ -244,7 +246,7 @@ TEST_F(hostile, garbage_notification_is_refused)
 	check_answer(_metadata, self);
 }
 
-/* Notifications that are well made, and make no sense. */
+/* Well-formed notifications about objects that do not exist. */
 TEST_F(hostile, notification_about_nothing_is_refused)
 {
 	struct {
@@ -268,10 +270,10 @@ TEST_F(hostile, notification_about_nothing_is_refused)
 	msg.out.len = sizeof(msg.out) + sizeof(msg.store) + 16;
 	msg.store = (struct fuse_notify_store_out){ .nodeid = 4711, .size = 16 };
 	EXPECT_EQ(ENOENT, server_raw(self->m.ctl, &msg, msg.out.len));
-	/* The root is no file. */
+	/* The root is not a regular file. */
 	msg.store.nodeid = FUSE_ROOT_ID;
 	EXPECT_EQ(EINVAL, server_raw(self->m.ctl, &msg, msg.out.len));
-	/* More than there is. */
+	/* Beyond EOF. */
 	msg.store.nodeid = 2;
 	msg.store.size = 17;
 	EXPECT_EQ(EINVAL, server_raw(self->m.ctl, &msg, msg.out.len));
@@ -286,7 +288,7 @@ TEST_F(hostile, notification_about_nothing_is_refused)
 	check_answer(_metadata, self);
 }
 
-/* FUSE_NOTIFY_RESEND: one request, two arrivals, one answer. */
+/* FUSE_NOTIFY_RESEND: one request that arrives twice, one reply. */
 TEST_F(hostile, write_sent_again_is_answered_once)
 {
 	struct message msg = { .out = {
@@ -303,12 +305,12 @@ TEST_F(hostile, write_sent_again_is_answered_once)
 	seq = await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 2);
 	ASSERT_NE(0, seq);
 	EXPECT_EQ(unique | RESEND_BIT, self->m.log->ev[seq - 1].req.unique);
-	/* What it had first is no longer known by that name. */
+	/* Its first unique is no longer valid. */
 	EXPECT_EQ(ENOENT, server_raw(self->m.ctl, &old, old.out.len));
 	check_answer(_metadata, self);
 }
 
-/* A READ that ends within the file: the rest is a hole, not old memory. */
+/* A READ that ends within the file: the rest is zeroes, not stale memory. */
 TEST_F(hostile, short_read_is_filled_with_zeroes)
 {
 	const struct req_match reads = { .opcode = FUSE_READ };
@@ -327,7 +329,7 @@ TEST_F(hostile, short_read_is_filled_with_zeroes)
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->page));
 }
 
-/* Where write(2) itself gets the answer to WRITE. */
+/* Here write(2) itself gets the reply to WRITE. */
 FIXTURE(hostile_through)
 {
 	struct mnt m;
@@ -379,7 +381,7 @@ TEST_F(hostile_through, more_written_than_asked_is_an_error)
 		ASSERT_EQ(0, server_rule(self->m.ctl, &writes, RULE_SIZE,
 					 sizes[i]));
 		EXPECT_EQ(-1, pwrite(self->fd, "hello", 5, 0)) {
-			TH_LOG("5 bytes asked, %u written", sizes[i]);
+			TH_LOG("5 bytes requested, %u written", sizes[i]);
 		}
 		EXPECT_EQ(EIO, errno);
 	}

@@ -2,11 +2,12 @@
 /*
  * Dropping cached pages, while some of them are under writeback.
  *
- * The kernel drops pages on the server's word: a FUSE_NOTIFY_INVAL_INODE, an
- * OPEN without FOPEN_KEEP_CACHE, another mtime.  A page under writeback cannot
- * be dropped before the server has answered WRITE.  A broken kernel waits for
- * that, and so a server that notifies from its WRITE handler for itself.  A
- * sound one returns, and drops the page when the answer has come.
+ * The kernel drops pages when the server requires it: by
+ * FUSE_NOTIFY_INVAL_INODE, an OPEN without FOPEN_KEEP_CACHE, or another mtime.
+ * A page under writeback cannot be dropped before the reply to WRITE.  A broken
+ * kernel waits for it, so that a server that notifies from its WRITE handler
+ * waits for itself.  A correct one returns, and drops the page when the reply
+ * has come.
  *
  * Promise: inval
  */
@@ -22,9 +23,10 @@
 #define LEN	(64 << 10)
 
 /*
- *   fd: LEN dirty bytes of "file"; the server answers everything
+ *   fd: LEN dirty bytes of "file"; the server replies to everything
  *
- * With threads, another one could take a request while a handler is blocked.
+ * With several threads, another one could take a request while a handler is
+ * blocked.
  */
 FIXTURE(inval)
 {
@@ -66,7 +68,7 @@ FIXTURE_TEARDOWN(inval)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* What the server has instead is seen, so the cached pages are gone. */
+/* The server's new bytes are read, so the cached pages are gone. */
 static void check_pages_are_dropped(struct __test_metadata *_metadata,
 				    struct _test_data_inval *self)
 {
@@ -75,7 +77,7 @@ static void check_pages_are_dropped(struct __test_metadata *_metadata,
 	EXPECT_EQ(LEN, mnt_run(&self->m, &call_pread, (struct call_arg){
 		.fd = self->fd, .buf = self->seen, .len = LEN }));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN)) {
-		TH_LOG("a page is still cached that was to be dropped");
+		TH_LOG("a page that should have been dropped is still cached");
 	}
 }
 
@@ -86,7 +88,7 @@ TEST_F(inval, inval_from_write_handler_returns)
 	ASSERT_EQ(0, server_rule(self->m.ctl, &writes, RULE_INVAL, 0));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->fd })) {
-		TH_LOG("the server waits for its own answer to WRITE");
+		TH_LOG("the server waits for its own reply to WRITE");
 	}
 	EXPECT_EQ(0, server_drop_rules(self->m.ctl));
 	ASSERT_EQ(0, server_get(self->m.ctl, "file", 0, self->seen, LEN));
@@ -106,7 +108,7 @@ TEST_F(inval, written_pages_stay_cached)
 	EXPECT_EQ(0, count_req(&self->m, FUSE_READ, REQ_ARRIVED));
 }
 
-/* An open drops cached pages, unless the server says that they may stay. */
+/* An open drops cached pages, unless the reply has FOPEN_KEEP_CACHE. */
 TEST_F(inval, open_returns_while_write_is_held)
 {
 	char path[128];
@@ -122,8 +124,8 @@ TEST_F(inval, open_returns_while_write_is_held)
 	}
 
 	/*
-	 * Those under writeback are what a reader gets, until it has ended.
-	 * Linux 6.12 drops them at once, and then the reader waits for WRITE.
+	 * A reader gets the pages under writeback until that has ended.  Linux
+	 * 6.12 drops them at once, and then the reader waits for WRITE.
 	 */
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 	EXPECT_EQ(LEN, mnt_run(&self->m, &call_pread, (struct call_arg){
@@ -135,18 +137,18 @@ TEST_F(inval, open_returns_while_write_is_held)
 	check_pages_are_dropped(_metadata, self);
 }
 
-/* Where the other one writes, and what. */
+/* Where the other task writes, and what. */
 #define OTHER_AT	100
 #define OTHER_BYTE	0xfe
-/* Past the end of the file, in another page. */
+/* Beyond EOF, in another page. */
 #define GROW_AT		(2 * LEN)
 
 /*
  *   fd: a dirty page of "file" --- WRITE, held
- *   another one: has the lock of this page, and waits for the WRITE
+ *   another one: holds the lock of this page, and waits for the WRITE
  *   server: changes the file, has the page dropped, replies to the WRITE
  *
- * A reply without the writing is the same as a WRITE that came before the change.
+ * A reply without writing is equivalent to a WRITE before the change.
  */
 FIXTURE(locked_page)
 {
@@ -166,7 +168,7 @@ enum lock_holder {
 	HELD_BY_GROWTH,
 };
 
-/* early: the page is to be dropped before the other one comes */
+/* early: the page is to be dropped before the other task comes */
 FIXTURE_VARIANT(locked_page)
 {
 	enum lock_holder holder;
@@ -205,7 +207,7 @@ FIXTURE_SETUP(locked_page)
 		return;
 	self->page = sysconf(_SC_PAGESIZE);
 	self->byte = (char)OTHER_BYTE;
-	/* The page of the end is not all of the file's. */
+	/* The EOF page is not completely inside the file. */
 	len = self->page - 8;
 	file_setup(_metadata, &self->m, "file", len, 1, &self->data,
 		   &self->seen);
@@ -222,7 +224,7 @@ FIXTURE_SETUP(locked_page)
 	seq = await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1);
 	ASSERT_NE(0, seq);
 	self->write = self->m.log->ev[seq - 1].req;
-	/* It stays with the server; others get their replies. */
+	/* It stays held; others get their replies. */
 	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
 }
 
@@ -245,7 +247,7 @@ static struct call_arg holder_arg(struct _test_data_locked_page *self,
 		.off = holder == HELD_BY_GROWTH ? GROW_AT : OTHER_AT };
 }
 
-/* The server has other bytes, and wants the page dropped. */
+/* The server has other bytes, and requests that the page be dropped. */
 static void change_file(struct __test_metadata *_metadata,
 			struct _test_data_locked_page *self)
 {
@@ -253,7 +255,7 @@ static void change_file(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->data,
 				self->page - 8));
 	EXPECT_EQ(0, server_inval(self->m.ctl, self->write.node, 0, 0)) {
-		TH_LOG("the server cannot invalidate while it has a WRITE");
+		TH_LOG("the server cannot invalidate while it holds a WRITE");
 	}
 }
 
@@ -271,24 +273,24 @@ static void reply_to_write(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, server_raw(self->m.ctl, &reply, sizeof(reply)));
 }
 
-/* The page has the server's bytes, in file, mapping and at the server. */
+/* File, mapping and server all have the server's new bytes. */
 static void check_page(struct __test_metadata *_metadata,
 		       struct _test_data_locked_page *self)
 {
 	size_t len = self->page - 8;
 
-	/* Else the mapping cannot be read, either. */
+	/* Otherwise the mapping cannot be read, either. */
 	ASSERT_EQ((long)len, mnt_run(&self->m, &call_pread, (struct call_arg){
 		.fd = self->fd, .buf = self->seen, .len = len }));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, len)) {
-		TH_LOG("a page is still cached that was to be dropped");
+		TH_LOG("a page that should have been dropped is still cached");
 	}
 	EXPECT_EQ(-1, first_difference(self->data, self->map, len));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->fd }));
 	ASSERT_EQ(0, server_get(self->m.ctl, "file", 0, self->seen, len));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, len)) {
-		TH_LOG("what the server had is overwritten with older bytes");
+		TH_LOG("the server's data is overwritten with older bytes");
 	}
 }
 
@@ -301,7 +303,10 @@ TEST_F(locked_page, inval_is_not_forgotten)
 	pid = child_start(CLONE_FILES, holder_op(variant->holder),
 			  holder_arg(self, variant->holder));
 	ASSERT_LT(0, pid);
-	/* Whoever need not wait for the WRITE does not have the lock, either. */
+	/*
+	 * A task that need not wait for the WRITE does not hold the lock,
+	 * either.
+	 */
 	ASSERT_LE(0, task_settles(&self->m, pid));
 	if (!variant->early)
 		change_file(_metadata, self);
@@ -313,7 +318,7 @@ TEST_F(locked_page, inval_is_not_forgotten)
 	check_page(_metadata, self);
 }
 
-/* It has the lock as it is killed, and leaves the page as it was. */
+/* It holds the lock when it is killed, and leaves the page as it was. */
 TEST_F(locked_page, inval_is_not_forgotten_when_the_other_one_is_killed)
 {
 	int gone;

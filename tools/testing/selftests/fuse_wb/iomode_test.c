@@ -6,14 +6,14 @@
  *   parallel <--------------------------> caching
  *               last close of its users
  *
- * With FOPEN_PARALLEL_DIRECT_WRITES direct writers go beside each other while
- * nobody uses the page cache of the file, and one by one otherwise.  The cache
- * is used by an open without O_DIRECT and FOPEN_DIRECT_IO, by a mapping, and by
- * a descriptor that has lost O_DIRECT.  The measure is how many WRITEs of four
- * writers the server has at a time.
+ * With FOPEN_PARALLEL_DIRECT_WRITES direct writers run in parallel while the
+ * page cache of the file is unused, and are serialized otherwise.  The cache is
+ * used by an open without O_DIRECT and FOPEN_DIRECT_IO, by a mapping, and by a
+ * descriptor that has lost O_DIRECT.  The tests count how many WRITEs of four
+ * writers the server has simultaneously.
  *
- * Linux 6.12 knows this for FOPEN_DIRECT_IO alone, and not for plain O_DIRECT;
- * and who waits there for a writer cannot be killed.
+ * Linux 6.12 does this for FOPEN_DIRECT_IO only, not for plain O_DIRECT; and a
+ * task that waits there for a writer cannot be killed.
  *
  * Promise: direct-parallel
  */
@@ -93,7 +93,7 @@ FIXTURE_TEARDOWN(iomode)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Start writers of a page each, from page @first on, with all WRITEs held. */
+/* Start one writer per page, from page @first on, with all WRITEs held. */
 static void start_writers(struct __test_metadata *_metadata,
 			  struct _test_data_iomode *self,
 			  const struct call_op *op, int nr, int first)
@@ -121,7 +121,7 @@ static void end_writers(struct __test_metadata *_metadata,
 	}
 }
 
-/* Of @nr writers that many have their WRITE at the server at a time. */
+/* Exactly that many of @nr writers have their WRITE at the server. */
 static void check_writers(struct __test_metadata *_metadata,
 			  struct _test_data_iomode *self,
 			  const struct call_op *op, int first, int together)
@@ -163,7 +163,7 @@ TEST_F(iomode, writers_go_together)
 	check_parallel(_metadata, self);
 }
 
-/* And the file has the right size after it. */
+/* And the file has the right size afterwards. */
 TEST_F(iomode, extending_writers_go_one_by_one)
 {
 	struct stat st;
@@ -186,7 +186,7 @@ TEST_F(iomode, appending_writers_go_one_by_one)
 
 static long do_pwrite_as_user(const struct call_arg *arg)
 {
-	/* Of this thread alone; it has no CAP_FSETID any more. */
+	/* For this thread only; it loses CAP_FSETID. */
 	setfsuid(1);
 	return pwrite(arg->fd, arg->buf, arg->len, arg->off);
 }
@@ -195,7 +195,7 @@ static const struct call_op call_pwrite_as_user = {
 	"pwrite", SYS_pwrite64, do_pwrite_as_user
 };
 
-/* Where the kernel, not the server, has to take the mode bit away. */
+/* Here the kernel, not the server, has to clear the mode bit. */
 TEST_F(iomode, writer_that_drops_privileges_goes_alone)
 {
 	struct stat st;
@@ -221,7 +221,7 @@ TEST_F(iomode, cached_open_lasts_until_its_close)
 	check_parallel(_metadata, self);
 }
 
-/* Not munmap: the close of the descriptor that was mapped. */
+/* Until the mapped descriptor is closed, not until munmap. */
 TEST_F(iomode, shared_mapping_lasts_until_close)
 {
 	char *map = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -247,7 +247,7 @@ TEST_F(iomode, mapping_outlives_close)
 	check_parallel(_metadata, self);
 }
 
-/* Only FOPEN_DIRECT_IO is for good. */
+/* Only FOPEN_DIRECT_IO is permanent. */
 TEST_F(iomode, descriptor_without_o_direct_uses_the_cache)
 {
 	int together = variant->flags & O_DIRECT ? 1 : WRITERS;
@@ -256,7 +256,7 @@ TEST_F(iomode, descriptor_without_o_direct_uses_the_cache)
 	check_parallel(_metadata, self);
 	ASSERT_EQ(PAGE, pread(self->fd, self->data, PAGE, 0));
 	check_writers(_metadata, self, &call_pwrite, 0, together);
-	/* With O_DIRECT again it is still a user of the cache. */
+	/* After setting O_DIRECT again it is still a user of the cache. */
 	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, variant->flags));
 	check_writers(_metadata, self, &call_pwrite, 0, together);
 	ASSERT_EQ(0, close(self->fd));
@@ -290,7 +290,9 @@ TEST_F(iomode, caching_open_waits_for_parallel_write)
 	check_parallel(_metadata, self);
 }
 
-/* Kill who opens the file with @flags; new writers are parallel again. */
+/*
+ * Kill a task that opens the file with @flags; new writers are parallel again.
+ */
 static void check_open_killed(struct __test_metadata *_metadata,
 			      struct _test_data_iomode *self,
 			      unsigned int flags)
@@ -331,7 +333,8 @@ TEST_F(iomode, truncating_open_behind_parallel_write_can_be_killed)
 }
 
 /*
- * It has the mmap_lock, which the writer may need for his buffer.
+ * mmap(2) holds the mmap_lock, which the writer may need to fault in its
+ * buffer.
  *
  * Promise: direct-kill
  */
@@ -343,7 +346,9 @@ TEST_F(iomode, mmap_does_not_wait_for_parallel_write)
 		.fd = self->fd, .len = PAGE, .flags = MAP_SHARED }));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 
-	/* From now on they go one by one, also before the first is done. */
+	/*
+	 * From now on writers are serialized, even before the first completes.
+	 */
 	self->writer[1] = mnt_call(&self->m, &call_pwrite, (struct call_arg){
 		.fd = self->fd2, .len = PAGE, .off = PAGE,
 		.buf = self->data });

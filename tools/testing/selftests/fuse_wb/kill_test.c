@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Killing those who wait for a server.
+ * Killing tasks that wait for a server.
  *
- * Who names a file may have to wait for its server: fsync(2), close(2), a write
- * to a page under writeback.  When the server never answers, SIGKILL has to end
- * this; on a broken kernel the process stays until somebody who is root aborts
- * the connection.  Linux 6.12 is such a kernel.
+ * A task that uses a file may have to wait for its server: in fsync(2), in
+ * close(2), on a write to a page under writeback.  When the server never
+ * replies, SIGKILL has to end the wait; on a broken kernel, such as Linux 6.12,
+ * the process stays until root aborts the connection.
  *
- * A process that is killed closes its files and unmaps its memory.  That is a
- * part of its end, and must not wait, either.
+ * A killed process closes its files and unmaps its memory.  That is a part of
+ * its exit, and must not wait, either.
  *
  * Promise: kill
  */
@@ -74,7 +74,7 @@ FIXTURE_TEARDOWN(killed)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* A child makes the call and is killed in it; flags: see child_start(). */
+/* A child is killed in the call; flags: see child_start(). */
 static void check_killed(struct __test_metadata *_metadata,
 			 struct _test_data_killed *self, unsigned long flags,
 			 const struct call_op *op, struct call_arg arg)
@@ -92,7 +92,7 @@ static void check_killed(struct __test_metadata *_metadata,
 	}
 	EXPECT_EQ(0, find_req(&self->m, self->held, REQ_REPLIED, 1));
 
-	/* What it left behind is in order. */
+	/* The file is in order afterwards. */
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->direct }));
@@ -153,7 +153,7 @@ TEST_F(killed, open_that_truncates_ends)
 	EXPECT_EQ(self->page, server_size(self->m.ctl, "file"));
 }
 
-/* It sends what is dirty first, as utimensat and fchown do. */
+/* It writes back dirty pages first, as utimensat and fchown do. */
 TEST_F(killed, fchmod_ends)
 {
 	check_killed(_metadata, self, CLONE_FILES, &call_fchmod,
@@ -167,7 +167,7 @@ TEST_F(killed, direct_read_ends)
 					.len = self->page });
 }
 
-/* It has sent nothing before the page cache is out of the way. */
+/* It sends nothing before it has written back the page cache. */
 TEST_F(killed, direct_write_ends)
 {
 	check_killed(_metadata, self, CLONE_FILES, &call_pwrite,

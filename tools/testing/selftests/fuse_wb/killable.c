@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* One task that makes a call and is killed in it, see killable.h. */
+/* A task that makes a call and is killed in it, see killable.h. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +36,7 @@ static const char *const fate_names[] = {
 	[STAYS_FLUSHER] = "STAYS_FLUSHER",
 };
 
-/* What the arguments of a call point to. */
+/* Memory that the arguments of a call point to. */
 static struct {
 	char *buf;
 	struct iovec iov;
@@ -85,7 +85,9 @@ static int make_names(struct run *r)
 	    server_put(r->m->ctl, name, (KILLABLE_PAGES - 1) * PAGE, at.buf,
 		       PAGE))
 		return -1;
-	/* In the same tick of the clock a call would find no time to change. */
+	/*
+	 * Otherwise a call in the same clock tick would not change the times.
+	 */
 	if (server_setattr(r->m->ctl, name, &st, FATTR_MTIME | FATTR_CTIME))
 		return -1;
 	if (r->call->prep & PREP_EXEC &&
@@ -118,7 +120,7 @@ static int open_file(struct run *r)
 			      PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
 	if (call->prep & PREP_MAP && r->map == MAP_FAILED)
 		return failed(r, "mmap");
-	/* Of the call's own, which it may close. */
+	/* For the call, which may close it. */
 	r->copy = fcntl(r->fd, F_DUPFD_CLOEXEC, 0);
 	return r->copy < 0 ? failed(r, "dup") : 0;
 }
@@ -185,7 +187,7 @@ int run_prepare(struct run *r, struct mnt *m, const struct killable_call *call)
 	memset(r, 0, sizeof(*r));
 	r->m = m;
 	r->call = call;
-	/* What a descriptor like this is used for asks for nothing. */
+	/* Operations on an O_PATH descriptor send no request. */
 	r->root = open(m->dir, O_PATH | O_CLOEXEC);
 	if (r->root < 0)
 		return failed(r, m->dir);
@@ -218,7 +220,7 @@ int run_start(struct run *r)
 {
 	unsigned long flags = SIGCHLD;
 
-	/* Its end is no part of what is looked at, and closes nothing. */
+	/* Its exit is not part of the test, and closes nothing. */
 	if (!(r->call->prep & PREP_OWN_FILES))
 		flags |= CLONE_FILES;
 	r->pid = syscall(SYS_clone, flags, 0, 0, 0, 0);
@@ -239,7 +241,7 @@ static bool has_ended(const struct run *r)
 	return poll(&pfd, 1, 0) > 0;
 }
 
-/* Some other request is replied to, so that all that was sent before has arrived. */
+/* Another request gets its reply, so that all earlier ones have arrived. */
 static int run_fence(const struct run *r)
 {
 	struct statfs st;
@@ -273,8 +275,8 @@ static bool is_stuck(const struct run *r)
 }
 
 /*
- * Wait until it has ended or is stuck.  Who knows that it has to end waits for
- * that: it may sleep for a while until a flusher runs, or in its exit.
+ * Wait until it has ended or is stuck.  If it is listed to end, wait for that:
+ * it may sleep for a while until a flusher runs, or in its exit.
  */
 static enum fate settle(struct run *r, bool killed, enum fate listed)
 {
@@ -289,8 +291,8 @@ static enum fate settle(struct run *r, bool killed, enum fate listed)
 		sched_yield();
 	} while (now_usec() < deadline);
 
-	fprintf(stderr, "# %s: awaited for %d s in vain: its end%s\n",
-		r->call->name, WAIT_SECONDS, must_end ? "" : ", or its sleep");
+	fprintf(stderr, "# %s: timed out (%d s) waiting for its exit%s\n",
+		r->call->name, WAIT_SECONDS, must_end ? "" : ", or sleep");
 	process_print(stderr, r->pid);
 	return killed || must_end ? STAYS_READ : NOT_ASKED;
 }
@@ -330,7 +332,7 @@ bool run_await(const struct run *r, __u32 opcode)
 
 	while (!run_sent(r, opcode)) {
 		if (now_usec() > deadline) {
-			fprintf(stderr, "# %s: awaited for %d s in vain: %s\n",
+			fprintf(stderr, "# %s: timed out (%d s) waiting for %s\n",
 				r->call->name, WAIT_SECONDS, req_name(opcode));
 			return false;
 		}
@@ -346,7 +348,7 @@ int run_await_end(struct run *r)
 	if (r->pid <= 0)
 		return 0;
 	if (poll(&pfd, 1, WAIT_SECONDS * 1000) != 1) {
-		fprintf(stderr, "# %s: it is still there when all is released\n",
+		fprintf(stderr, "# %s: the task is still there after all requests were released\n",
 			r->call->name);
 		process_print(stderr, r->pid);
 		return -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * System calls that may wait for a FUSE server, and which of their waits SIGKILL
- * ends: a table, and those who check it.
+ * System calls that may wait for a FUSE server, and which of their waits
+ * SIGKILL ends: a table, and the functions that check it.
  */
 
 #ifndef FUSE_WB_KILLABLE_H
@@ -15,7 +15,7 @@
 
 #define KILLABLE_SENDS	8
 
-/* Newer than some headers and libfuse. */
+/* Missing in some headers and in libfuse. */
 #ifndef FUSE_TMPFILE
 #define FUSE_TMPFILE	51
 #endif
@@ -24,19 +24,19 @@
 #endif
 
 /**
- * enum fate - what becomes of a task that makes a call, and is killed in it
- * @NOT_ASKED: nobody looks
+ * enum fate - outcome for a task that is killed in a call
+ * @NOT_ASKED: not checked
  * @RETURNS: the call does not wait
  * @ENDS: it waits, and SIGKILL ends the wait
  * @STAYS_READ: it waits until the server replies, as the server has read the
- *	request and may be carrying it out: the kernel holds locks over it, needs
- *	what the reply says, or would do the next thing before this one
+ *	request and may be carrying it out: the kernel holds locks over it,
+ *	needs the contents of the reply, or would reorder it with a later step
  * @STAYS_FORCED: the same, whether the server has read it or not.  FLUSH is such
- *	a request, as it drops the locks of the one that is killed
- * @STAYS_DIRECT: the same with O_DIRECT, which waits for the end of all of its
- *	requests, as they point to memory of the caller
- * @STAYS_FLUSHER: it waits for a flusher, which no signal reaches, and that for the
- *	server
+ *	a request, as it drops the locks of the killed task
+ * @STAYS_DIRECT: the same with O_DIRECT, which waits for all of its requests to
+ *	complete, as they point to memory of the caller
+ * @STAYS_FLUSHER: it waits for a flusher, which no signal reaches, and which
+ *	waits for the server
  */
 enum fate {
 	NOT_ASKED,
@@ -49,10 +49,10 @@ enum fate {
 };
 
 /*
- * What stands for an argument that is not known before.  FILE is a file of
- * KILLABLE_PAGES pages that the kernel has never heard of, unless the call needs
- * it open; FD is a descriptor of it, with the flags that the call needs, and MAP a
- * mapping.  NEW is a name that does not exist.
+ * Placeholders for arguments that are not constant.  FILE is a file of
+ * KILLABLE_PAGES pages that the kernel has not looked up, unless the call needs
+ * it open; FD is a descriptor of it, with the flags that the call needs, and
+ * MAP a mapping.  NEW is a name that does not exist.
  */
 enum killable_arg {
 	ARG_FILE = 0x5eed0000,
@@ -77,7 +77,7 @@ enum killable_arg {
 
 #define KILLABLE_PAGES	8
 
-/* What a call needs first, beside the file. */
+/* What a call needs in addition to the file. */
 #define PREP_DIRTY	0x01	/* the first page is dirty */
 #define PREP_MAP	0x02	/* the file is mapped */
 #define PREP_PIPE	0x04	/* an empty pipe */
@@ -89,7 +89,9 @@ enum killable_arg {
 #define PREP_THROUGH	0x100	/* no writeback cache */
 #define PREP_DIRECT	0x200	/* FOPEN_DIRECT_IO */
 
-/* Who has a lock over a request: of the file, and of the directory. */
+/*
+ * Tasks that hold a lock during a request: of the file, and of the directory.
+ */
 #define KILLABLE_FILE	4
 #define KILLABLE_DIR	2
 
@@ -98,13 +100,13 @@ enum killable_arg {
  * @name: its name
  * @nr: its system call; -1: none, as a page fault
  * @args: its arguments
- * @fn: makes it; NULL: the system call
+ * @fn: function that makes it; NULL: the system call
  * @open: flags with which the file of ARG_FD is opened; -1: it is not
  * @prep: PREP_*
- * @sends: the requests that it sends, in any order, and what becomes of it while
- *	the server has read one of these
+ * @sends: the requests that it sends, in any order, and the outcome while the
+ *	server has read one of these
  * @unread: the same while the server reads nothing at all
- * @file: the same while another one has the lock of the file
+ * @file: the same while another task holds the lock of the file
  * @dir: the same for that of the directory
  */
 struct killable_call {
@@ -129,15 +131,15 @@ extern const struct killable_call killable_io[], killable_files[],
 const struct killable_call *killable_find(const char *name);
 int killable_count(void);
 
-/* The server that the call wants. */
+/* The server options that the call needs. */
 struct server_opts killable_opts(const struct killable_call *call);
 
 /*
- * Each of these returns how much of what the table says is not so, after printing
- * what is.  They leave nothing held.
+ * Each of these returns the number of mismatches with the table, after printing
+ * them.  They leave nothing held.
  */
 
-/* Before the others. */
+/* To be called first. */
 int killable_start(struct mnt *m);
 
 /* The call sends what is listed, and nothing else. */
@@ -149,7 +151,9 @@ int killable_check_held(struct mnt *m, const struct killable_call *call);
 /* The server reads nothing. */
 int killable_check_unread(struct mnt *m, const struct killable_call *call);
 
-/* The server holds the request of another task, which has a lock meanwhile. */
+/*
+ * The server holds the request of another task, which holds a lock meanwhile.
+ */
 int killable_check_file(struct mnt *m, const struct killable_call *call);
 int killable_check_dir(struct mnt *m, const struct killable_call *call);
 

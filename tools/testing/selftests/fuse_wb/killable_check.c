@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Is what the tables of killable.h say so? */
+/* Checks of the tables of killable.h. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,10 +17,10 @@
 #define PAGE		4096
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
-/* The last page of the file, which no call names. */
+/* The last page of the file, which no call uses. */
 #define LAST		((KILLABLE_PAGES - 1) * PAGE)
 
-/* Who has the lock of a file over a request. */
+/* Requests over which a task holds the lock of a file. */
 static const struct holder {
 	__u32 opcode;
 	const struct call_op *op;
@@ -34,10 +34,13 @@ static const struct holder {
 	{ FUSE_READ, &call_pwrite, LAST, 1, 0 },
 };
 
-/* Who has that of the directory, or looks up the same name. */
+/* Requests that hold the lock of the directory, or look up the same name. */
 static const __u32 dir_holders[KILLABLE_DIR] = { FUSE_CREATE, FUSE_LOOKUP };
 
-/* Requests that the server would not know, after which the kernel sends no more. */
+/*
+ * Requests that fail like this, as libfuse would reply ENOSYS, after which the
+ * kernel sends no more of them.
+ */
 static const struct {
 	__u32 opcode;
 	int err;
@@ -119,7 +122,7 @@ static int listed(const struct killable_call *call, __u32 opcode)
 	return -1;
 }
 
-/* Requests that tell nothing of the call: without a reply, or a fence. */
+/* Requests that do not belong to the call: without a reply, or a fence. */
 static bool is_other(const struct killable_call *call, __u32 opcode)
 {
 	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET ||
@@ -127,7 +130,10 @@ static bool is_other(const struct killable_call *call, __u32 opcode)
 	       (opcode == FUSE_STATFS && !strstr(call->name, "statfs"));
 }
 
-/* The times of the file may follow a WRITE that others send for the call. */
+/*
+ * SETATTR with the times may follow a WRITE that another task sends for the
+ * call.
+ */
 static bool leaves_write(const struct killable_call *call)
 {
 	int i = listed(call, FUSE_WRITE);
@@ -148,7 +154,7 @@ int killable_check_sends(struct mnt *m, const struct killable_call *call)
 	if (statfs(m->dir, &st))
 		return 1;
 	nr = word_get(&m->log->nr);
-	/* What it leaves to others may come later. */
+	/* What it leaves to other tasks may come later. */
 	for (i = 0; i < KILLABLE_SENDS && call->sends[i].opcode; i++)
 		wrong += !run_await(&r, call->sends[i].opcode);
 	for (i = r.mark; i < nr; i++) {
@@ -262,7 +268,7 @@ int killable_check_file(struct mnt *m, const struct killable_call *call)
 	return wrong;
 }
 
-/* Is it about a name that does not exist? */
+/* Does it use a name that does not exist? */
 static bool uses_new(const struct killable_call *call)
 {
 	return call->args[0] == ARG_NEW || call->args[1] == ARG_NEW ||

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Calls with a descriptor that neither read nor write, see killable.h. */
+/* Calls on a descriptor that neither read nor write, see killable.h. */
 
 #include <fcntl.h>
 #include <linux/falloc.h>

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * SIGKILL for tasks that wait for a lock which another one holds over a request,
- * where that takes more than one call: see killable_test.c for all others.
+ * SIGKILL for tasks that wait for a lock that another task holds over a
+ * request, where that takes more than one call: see killable_test.c for all
+ * others.
  *
- * Those who share a file position, as processes that inherited a descriptor, wait
- * for each other's read(2).  A server that notifies the kernel of a name, or of a
- * file that was deleted, waits for the lock of the directory, or of the file, which
- * one of its own clients may hold until it replies: that server waits for itself.
- * When it is killed there, it has to let go of /dev/fuse, or its clients stay as
- * well.  Linux 6.12 has all of these wait in D state.
+ * Tasks that share a file position, like processes with an inherited
+ * descriptor, wait for each other's read(2).  A server that sends a
+ * notification about a name, or about a deleted file, waits for the lock of the
+ * directory, or of the file, which one of its own clients may hold until it
+ * replies: that server waits for itself.  When it is killed there, it has to
+ * close /dev/fuse, or its clients hang as well.  On Linux 6.12 all of these
+ * wait in D state.
  *
  * Promise: killable
  */
@@ -68,12 +70,12 @@ TEST_F(position, read_behind_a_read_ends)
 	ASSERT_LE(0, pid);
 	EXPECT_TRUE(child_stays_blocked(&self->m, pid, &call_read_all));
 	EXPECT_EQ(1, count_req(&self->m, FUSE_READ, REQ_ARRIVED)) {
-		TH_LOG("it waits for a READ of its own: nothing was tested");
+		TH_LOG("the child waits for a READ of its own: nothing was tested");
 	}
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_TRUE(child_was_killed(&self->m, pid));
 
-	/* The lock is in order. */
+	/* The lock works afterwards. */
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
 	EXPECT_EQ(CALL_RETURNED, call_wait_returned(c));
 	EXPECT_EQ((long)sizeof(self->buf), c->ret);
@@ -110,7 +112,7 @@ FIXTURE_VARIANT_ADD(notified, delete)
 {
 };
 
-/* The notification, as it goes to /dev/fuse; the name is "file", of node 2. */
+/* The notification, as written to /dev/fuse; the name is "file", of node 2. */
 FIXTURE_SETUP(notified)
 {
 	const struct server_opts opts = { };
@@ -152,7 +154,9 @@ static const struct call_op call_notify = {
 	"a notification", SYS_recvfrom, do_notify
 };
 
-/* Sleep until a thread of the server is in D state.  Return: false at the end. */
+/*
+ * Sleep until a thread of the server is in D state.  Return: false on timeout.
+ */
 static bool await_stuck(pid_t server)
 {
 	__u64 deadline = wait_deadline();
@@ -171,12 +175,12 @@ static bool await_stuck(pid_t server)
 		sched_yield();
 	}
 	if (!stuck)
-		fprintf(stderr, "# awaited for %d s in vain: a thread of the server that waits\n",
+		fprintf(stderr, "# timed out (%d s) waiting for a server thread to block\n",
 			WAIT_SECONDS);
 	return stuck;
 }
 
-/* It waits for itself. */
+/* The server waits for itself. */
 TEST_F(notified, killed_server_is_gone)
 {
 	__u32 opcode = variant->entry ? FUSE_CREATE : FUSE_FALLOCATE;
@@ -200,10 +204,13 @@ TEST_F(notified, killed_server_is_gone)
 	}
 	EXPECT_FALSE(call_returned(n));
 
-	/* The last descriptor of /dev/fuse goes, and the connection with it. */
+	/*
+	 * The last descriptor of /dev/fuse goes away, which ends the
+	 * connection.
+	 */
 	ASSERT_EQ(0, kill(self->m.server, SIGKILL));
 	EXPECT_EQ(CALL_RETURNED, call_wait_returned(c)) {
-		TH_LOG("the server that was killed keeps its client");
+		TH_LOG("the killed server still blocks its client");
 	}
 	EXPECT_EQ(-1, c->ret);
 	EXPECT_EQ(CALL_RETURNED, call_wait_returned(n));

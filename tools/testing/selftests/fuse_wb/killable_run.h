@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* One task that makes a call and is killed in it, for those who check the table. */
+/* A task that makes a call and is killed in it, for the checks of the table. */
 
 #ifndef FUSE_WB_KILLABLE_RUN_H
 #define FUSE_WB_KILLABLE_RUN_H
@@ -17,7 +17,7 @@
  * @frozen: the server reads nothing
  * @name: the file's name
  * @file: its path
- * @fresh: the path of one that does not exist
+ * @fresh: a path that does not exist
  * @dir: the path of a directory, see PREP_DIR
  * @link: the path of a symbolic link, see PREP_LINK
  * @root: a descriptor of the mount point, with O_PATH
@@ -53,7 +53,7 @@ struct run {
 
 const char *fate_name(enum fate fate);
 
-/* To wait for the reply is one fate, whatever the reason. */
+/* Compares two fates; all kinds of waits for the reply are equal. */
 bool fate_is(enum fate seen, enum fate listed);
 
 /* These return 0, or -1 after printing what went wrong. */
@@ -61,8 +61,8 @@ int run_prepare(struct run *r, struct mnt *m, const struct killable_call *call);
 int run_start(struct run *r);
 
 /*
- * Wait until it sleeps, then kill it.  Return: what became of it; NOT_ASKED if it
- * is not known, which has been printed, or if it never sent what is held.
+ * Wait until it sleeps, then kill it.  Return: the outcome; NOT_ASKED if it is
+ * not known, which has been printed, or if it never sent the request to hold.
  */
 enum fate run_kill(struct run *r, enum fate listed);
 
@@ -72,7 +72,7 @@ bool run_sent(const struct run *r, __u32 opcode);
 /* Wait until one has.  Return: false after WAIT_SECONDS. */
 bool run_await(const struct run *r, __u32 opcode);
 
-/* Wait for its end.  All that is held has been released. */
+/* Wait for its exit.  All held requests have been released. */
 int run_await_end(struct run *r);
 
 /* The same, and clean up. */

@@ -2,16 +2,16 @@
 /*
  * SIGKILL for tasks that wait for a FUSE server, call by call.
  *
- * A task that makes a system call on a file of FUSE may wait in many places: for
- * the reply to a request, for a lock that another task holds over a request, for a
- * page that is read or written, for a lookup of the same name.  On a broken kernel
- * some of these waits are not killable, so that the task stays in D state for as
- * long as the server wants, with all that it has open and locked.
+ * A system call on a FUSE file may wait in many places: for the reply to a
+ * request, for a lock that another task holds over a request, for a page that
+ * is being read or written, for a lookup of the same name.  On a broken kernel
+ * some of these waits are not killable, so that the task stays in D state for
+ * as long as the server does not reply, with all its open files and locks.
  *
- * The tables of killable_*.c list the calls, the requests that each sends, and what
- * SIGKILL does in each wait.  What it cannot end has its reason there, see enum
- * fate.  The tests below see that all of it is so, also what cannot be ended: a wait
- * that becomes killable has to be listed as such.
+ * The tables of killable_*.c list the calls, the requests that each sends, and
+ * the effect of SIGKILL in each wait.  Waits that it cannot end are listed with
+ * the reason, see enum fate.  The tests below check all entries, including
+ * unkillable ones: a wait that becomes killable has to be listed as such.
  *
  * Promise: killable
  */
@@ -22,11 +22,9 @@
 #include "killable.h"
 
 /*
- *   a child: the call <--- SIGKILL
- *        |
- *        '---> one of its requests --> held, or not read
- *        '---> the lock of the file, or of the directory <-- another task, whose
- *              request is held
+ * a child: the call <--- SIGKILL | '---> one of its requests --> held, or not
+ * read '---> the lock of the file, or of the directory <-- another task with a
+ * held request
  */
 FIXTURE(killable)
 {
@@ -243,7 +241,7 @@ FIXTURE_SETUP(killable)
 	for (v = _metadata->fixture->variant; v; v = v->next)
 		variants++;
 	ASSERT_EQ(killable_count(), variants) {
-		TH_LOG("a call of the tables has no variant");
+		TH_LOG("a call in the tables has no variant");
 	}
 	opts = killable_opts(call);
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))

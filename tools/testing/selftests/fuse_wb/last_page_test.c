@@ -2,11 +2,12 @@
 /*
  * The last page of the largest file: LLONG_MAX bytes.
  *
- * The page has one byte less than others, as no file has a byte at LLONG_MAX.  A
- * server that passes a READ on to pread(2) gets EINVAL for a range that ends there,
- * so a sound kernel asks for what the file has and no more, and gives it to whoever
- * reads.  A broken one asks for nothing, or for too much, takes the reply for a short
- * one and truncates the file, or takes the end of the page for a negative number.
+ * The page is one byte short, as no file has a byte at LLONG_MAX.  A server
+ * that passes a READ on to pread(2) gets EINVAL for a range that ends beyond
+ * it, so a correct kernel requests exactly what is inside the file, and returns
+ * it to the reader.  A broken one requests nothing or too much, takes the reply
+ * for a short one and truncates the file, or takes the end of the page for a
+ * negative number.
  *
  * Promise: last-page
  */
@@ -22,7 +23,7 @@
 #define PAGE	4096
 #define PAGES	4
 
-/* Where it begins, and how many bytes it has. */
+/* Where it starts, and its length. */
 #define LAST	(LLONG_MAX - PAGE + 1)
 #define REST	(PAGE - 1)
 
@@ -90,13 +91,13 @@ FIXTURE_TEARDOWN(last)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* What a file has at @off: data, again and again. */
+/* The contents of the file at @off: the same data for every page. */
 static const char *at(struct _test_data_last *self, __u64 off)
 {
 	return self->data + off % PAGE;
 }
 
-/* The next READ is for @len bytes from @off: reply. */
+/* The next READ has to be for @len bytes from @off: reply. */
 static void reply_read(struct __test_metadata *_metadata,
 		       struct _test_data_last *self, __u64 off, __u32 len)
 {
@@ -112,7 +113,7 @@ static void reply_read(struct __test_metadata *_metadata,
 	req = &self->m.log->ev[seq - 1].req;
 	ASSERT_EQ(off, req->off);
 	ASSERT_EQ(len, req->size);
-	/* A server that asks a file system has nothing beyond LLONG_MAX. */
+	/* A server on top of a file system has nothing beyond LLONG_MAX. */
 	EXPECT_LE(req->off + req->size, (__u64)LLONG_MAX);
 	msg.out.unique = req->unique;
 	msg.out.len = sizeof(msg.out) + len;
@@ -120,7 +121,10 @@ static void reply_read(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, server_raw(self->m.ctl, &msg, msg.out.len));
 }
 
-/* The call reads the last page but for its first 100 bytes, and gets them all. */
+/*
+ * The call reads the last page except for its first 100 bytes, and gets them
+ * all.
+ */
 static struct call *read_last(struct _test_data_last *self,
 			      const struct call_op *op, int fd, off_t off)
 {
@@ -139,7 +143,7 @@ static void check_read(struct __test_metadata *_metadata,
 	}
 	EXPECT_EQ(-1, first_difference(at(self, c->arg.off), self->seen,
 				       c->ret));
-	/* It has not taken the reply for a short one. */
+	/* The kernel has not taken the reply for a short one. */
 	EXPECT_EQ(LLONG_MAX, lseek(self->fd, 0, SEEK_END));
 }
 
@@ -151,7 +155,9 @@ TEST_F(last, cached_read_gets_all_bytes)
 	reply_read(_metadata, self, LAST, REST);
 	check_read(_metadata, self, c);
 
-	/* At EOF there is nothing, and beyond it an error, on any file system. */
+	/*
+	 * At EOF a read returns 0, and beyond it an error, on any file system.
+	 */
 	EXPECT_EQ(1, pread(self->fd, self->seen, 1, LLONG_MAX - 1));
 	EXPECT_EQ(*at(self, LLONG_MAX - 1), *self->seen);
 	EXPECT_EQ(-1, pread(self->fd, self->seen, 2, LLONG_MAX - 1));
@@ -159,7 +165,7 @@ TEST_F(last, cached_read_gets_all_bytes)
 	EXPECT_EQ(1, count_req(&self->m, FUSE_READ, REQ_ARRIVED));
 }
 
-/* Of one request, too. */
+/* In one request, too. */
 TEST_F(last, read_of_several_pages_gets_all_bytes)
 {
 	off_t off = LAST - (PAGES - 1) * PAGE;
@@ -224,7 +230,7 @@ TEST_F(last, splice_gets_all_bytes)
 	check_read(_metadata, self, c);
 }
 
-/* mmap(2) lets nobody have the last page, but the one before. */
+/* mmap(2) refuses the last page, but not the one before. */
 TEST_F(last, page_before_the_last_can_be_mapped)
 {
 	struct call *c;
@@ -235,7 +241,7 @@ TEST_F(last, page_before_the_last_can_be_mapped)
 	EXPECT_EQ(EOVERFLOW, errno);
 	map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->fd, LAST - PAGE);
 	ASSERT_NE(MAP_FAILED, map);
-	/* Whether to read the last one with it is up to the kernel. */
+	/* Otherwise readahead may include the last page. */
 	ASSERT_EQ(0, madvise(map, PAGE, MADV_RANDOM));
 	c = mnt_call(&self->m, &call_store, (struct call_arg){
 		.buf = map, .to = self->seen, .len = PAGE });
@@ -245,14 +251,17 @@ TEST_F(last, page_before_the_last_can_be_mapped)
 	EXPECT_EQ(-1, first_difference(at(self, LAST), self->seen, PAGE));
 }
 
-/* A short reply is one: here the file ends, without the writeback cache. */
+/*
+ * A reply that is really short: here the file ends, without the writeback
+ * cache.
+ */
 TEST_F(last, short_reply_is_the_end_of_the_file)
 {
 	struct call *c = read_last(self, &call_pread, self->fd, LAST);
 
 	ASSERT_NE(NULL, c);
 	ASSERT_NE(0, await_req(&self->m, FUSE_READ, REQ_ARRIVED, 1));
-	/* The server has four pages, of which none is there. */
+	/* The server's file has four pages, which are a hole. */
 	ASSERT_EQ(1, server_release(self->m.ctl, 1));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	memset(self->data, 0, REST);
@@ -266,7 +275,10 @@ TEST_F(last, short_reply_is_the_end_of_the_file)
 		  lseek(self->fd, 0, SEEK_END));
 }
 
-/* The next WRITE is for @len bytes from @off, all of them right: reply. */
+/*
+ * The next WRITE has to be for @len bytes from @off, with the right data:
+ * reply.
+ */
 static void reply_write(struct __test_metadata *_metadata,
 			struct _test_data_last *self, int nth, __u64 off,
 			__u32 len)
@@ -291,12 +303,12 @@ TEST_F(last, last_bytes_can_be_written)
 {
 	struct call *c;
 
-	/* More than that many is none of the file's. */
+	/* REST bytes at most, as no more of them would be inside the file. */
 	c = mnt_call(&self->m, &call_pwrite, (struct call_arg){
 		.fd = self->fd, .buf = self->data, .len = REST, .off = LAST });
 	ASSERT_NE(NULL, c);
 	if (!variant->writeback_cache) {
-		/* It is not all of a page, but all that the file has of it. */
+		/* Not a full page, but all that is inside the file. */
 		reply_write(_metadata, self, 1, LAST, REST);
 	} else {
 		reply_read(_metadata, self, LAST, REST);
@@ -319,8 +331,8 @@ TEST_F(last, last_bytes_can_be_written)
 }
 
 /*
- * What a mapping has stored in the file must not be taken for bytes beyond EOF, which
- * a write clears.
+ * Bytes stored inside the file through a mapping must not be taken for bytes
+ * beyond EOF, which an extending write clears.
  *
  * Promise: growth
  */
@@ -347,7 +359,7 @@ TEST_F(last, write_keeps_the_bytes_before_it)
 	ASSERT_EQ(100, c->ret);
 	memcpy(self->data + PAGE + 200, self->data, 100);
 	EXPECT_EQ(-1, first_difference(self->data + PAGE, map, PAGE)) {
-		TH_LOG("a store before the write is lost");
+		TH_LOG("the bytes stored before the write are lost");
 	}
 }
 

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Replies that come when their reader has been killed.
+ * Replies that come after their reader was killed.
  *
- * A killed reader of a FOPEN_DIRECT_IO file does not wait for the server, and its
- * memory may be somebody else's, too: another process has it mapped and knows that
- * the reader is gone.  A sound kernel lets no reply reach that memory from then on,
- * not even the rest of one that is just being copied, and tells the server ENOENT.
- * In a broken one the bytes of a file that nobody reads appear there, at any time.
- * Linux 6.12 has the reader stay until the server replies.
+ * A killed reader of a FOPEN_DIRECT_IO file does not wait for the server, and
+ * its memory may be shared: another process has it mapped and knows that the
+ * reader is gone.  From then on a correct kernel lets no reply reach that
+ * memory, not even the rest of one that is being copied, and returns ENOENT to
+ * the server.  On a broken one file data that no task reads appears there, at
+ * any time.  On Linux 6.12 the reader stays until the server replies.
  *
- * Servers expect ENOENT from replies alone: some end when reading the next request
- * fails so.  There, a request whose reader was killed is passed over, or read(2) ends
- * as after a signal.
+ * Servers expect ENOENT for replies only: some exit when reading the next
+ * request fails with it.  So in that case the kernel skips a request whose
+ * reader was killed, or read(2) ends as after a signal.
  *
  * Promise: direct-late
  */
@@ -24,16 +24,16 @@
 
 #include "direct.h"
 
-/* What the memory holds when its reader is gone; seeds 1 and 2 are files'. */
+/* Contents of the memory after the reader is gone; files have seeds 1 and 2. */
 #define NEW_SEED	5
 
-/* FUSE_NOTIFY_RESEND, which is newer than many <linux/fuse.h> */
+/* FUSE_NOTIFY_RESEND, which many versions of <linux/fuse.h> lack */
 #define NOTIFY_RESEND	7
 
 #define SLOW_BYTES	4096
 #define REPLY_BYTES	((long)sizeof(struct fuse_out_header) + STEP)
 
-/* Room for any request, without which the kernel hands out none */
+/* Room for any request; with less the kernel returns none */
 #define TAKE_BYTES	(2 * STEP)
 
 /*
@@ -54,7 +54,9 @@ FIXTURE(late)
 	pid_t pid;
 };
 
-/* nr: READs in flight at once; queue: max_background, 0: more than these */
+/*
+ * nr: READs in flight simultaneously; queue: max_background, 0: more than these
+ */
 FIXTURE_VARIANT(late)
 {
 	bool splice_out;
@@ -120,7 +122,7 @@ FIXTURE_TEARDOWN(late)
 	mnt_teardown(_metadata, &self->d.m);
 }
 
-/* A reader has an open of its own, through @fd. */
+/* A reader has an open file description of its own, through @fd. */
 static void fork_reader(struct __test_metadata *_metadata,
 			struct _test_data_late *self, int fd)
 {
@@ -129,7 +131,7 @@ static void fork_reader(struct __test_metadata *_metadata,
 	ASSERT_LT(0, self->pid);
 }
 
-/* It has its requests in flight. */
+/* Start a reader, and wait until its requests are in flight. */
 static void start_reader(struct __test_metadata *_metadata,
 			 struct _test_data_late *self,
 			 const struct _fixture_variant_late *variant)
@@ -145,7 +147,7 @@ static void start_reader(struct __test_metadata *_metadata,
 	EXPECT_TRUE(child_stays_blocked(&d->m, self->pid, &call_pread));
 }
 
-/* It is gone, and what it read into is used for something else. */
+/* Kill it, and use the memory that it read into for something else. */
 static void kill_reader(struct __test_metadata *_metadata,
 			struct _test_data_late *self)
 {
@@ -162,12 +164,15 @@ static void check_memory(struct __test_metadata *_metadata,
 	ASSERT_NE(NULL, want);
 	fill_pattern(want, BYTES, NEW_SEED);
 	EXPECT_EQ(-1, first_difference(want, self->mem, BYTES)) {
-		TH_LOG("a reply came into memory that nobody reads into");
+		TH_LOG("a reply was copied into the memory of a killed reader");
 	}
 	free(want);
 }
 
-/* The server's @nr replies are refused.  Return: when the last one was. */
+/*
+ * The server's @nr replies are rejected.  Return: the position of the last one
+ * in the log.
+ */
 static int check_refused(struct __test_metadata *_metadata,
 			 struct _test_data_late *self, int nr)
 {
@@ -181,12 +186,12 @@ static int check_refused(struct __test_metadata *_metadata,
 			refused++;
 	}
 	EXPECT_EQ(nr, refused) {
-		TH_LOG("the server is not told that nobody reads");
+		TH_LOG("the server did not get ENOENT for each reply");
 	}
 	return seq;
 }
 
-/* The same, and RELEASE comes after the last one, and not before. */
+/* The same, and RELEASE comes after the last one, not earlier. */
 static void check_late(struct __test_metadata *_metadata,
 		       struct _test_data_late *self, int nr)
 {
@@ -199,7 +204,9 @@ static void check_late(struct __test_metadata *_metadata,
 	EXPECT_LT(last, await_req(m, FUSE_RELEASE, REQ_ARRIVED, 1));
 }
 
-/* What the tests below rely on: a reader that is not killed shares its bytes. */
+/*
+ * The tests below rely on this: a reader that is not killed shares its bytes.
+ */
 TEST_F(late, reply_reaches_the_memory_of_a_living_reader)
 {
 	struct direct *d = &self->d;
@@ -219,7 +226,7 @@ TEST_F(late, reply_does_not_reach_the_memory_of_a_killed_reader)
 	check_memory(_metadata, self);
 }
 
-/* A reply, whose last bytes are those at @to. */
+/* Write a reply whose last bytes are those at @to. */
 static long do_reply(const struct call_arg *arg)
 {
 	struct iovec iov[2] = {
@@ -233,9 +240,9 @@ static long do_reply(const struct call_arg *arg)
 static const struct call_op call_reply = { "writev", SYS_writev, do_reply };
 
 /*
- * The reply to the first READ is written, and the kernel has copied all of it but
- * the last page, for which it waits.  The test writes it, not the server, who has to
- * see the READ of that page.
+ * The reply to the first READ is written, and the kernel has copied all of it
+ * but the last page, for which it waits.  The test writes it, not the server,
+ * which has to read the READ of that page.
  */
 static struct call *reply_in_two(struct __test_metadata *_metadata,
 				 struct _test_data_late *self)
@@ -270,7 +277,7 @@ static struct call *reply_in_two(struct __test_metadata *_metadata,
 	return c;
 }
 
-/* The page is there: the kernel goes on with what it was copying. */
+/* Provide the page: the kernel continues its copy. */
 static void give_page(struct __test_metadata *_metadata,
 		      struct _test_data_late *self, struct call *c)
 {
@@ -310,7 +317,7 @@ TEST_F(late, rest_of_a_reply_does_not_reach_the_memory_of_a_killed_reader)
 	check_memory(_metadata, self);
 }
 
-/* A request: its header into @buf, its arguments into @to; and room for more. */
+/* Read a request: header into @buf, arguments into @to, with room for more. */
 static long do_take(const struct call_arg *arg)
 {
 	struct iovec iov[3] = {
@@ -325,7 +332,7 @@ static long do_take(const struct call_arg *arg)
 
 static const struct call_op call_take = { "readv", SYS_readv, do_take };
 
-/* The kernel has as many requests for the server, which is frozen. */
+/* The kernel has queued @nr requests for the server, which is stopped. */
 static bool await_queued(struct mnt *m, int nr)
 {
 	__u64 deadline = wait_deadline();
@@ -338,13 +345,13 @@ static bool await_queued(struct mnt *m, int nr)
 			return true;
 		sched_yield();
 	}
-	fprintf(stderr, "# awaited for %d s in vain: %d requests, there are %s\n",
+	fprintf(stderr, "# timed out (%d s) waiting for %d requests, there are %s\n",
 		WAIT_SECONDS, nr, text);
 	return false;
 }
 
 /*
- * The first READ is being read from /dev/fuse, by the test, and the kernel waits for
+ * The test is reading the first READ from /dev/fuse, and the kernel waits for
  * the page that the arguments go to.  The server has the others.
  */
 static struct call *take_in_two(struct __test_metadata *_metadata,
@@ -360,7 +367,10 @@ static struct call *take_in_two(struct __test_metadata *_metadata,
 	    server_freeze(m))
 		return NULL;
 	fork_reader(_metadata, self, fd);
-	/* Or the first one is the server's: the reader may sleep before it sends it. */
+	/*
+	 * Otherwise the server gets the first one: the reader may sleep before
+	 * it sends it.
+	 */
 	if (!await_queued(m, nr))
 		return NULL;
 	EXPECT_TRUE(child_await_blocked(self->pid, &call_pread));
@@ -417,7 +427,7 @@ TEST_F(late, request_of_a_killed_reader_that_is_being_read_is_dropped)
 	check_memory(_metadata, self);
 }
 
-/* Such requests are passed over when a server asks for all that it has, again. */
+/* Such requests are skipped when a server asks to resend all that it has. */
 TEST_F(late, request_of_a_killed_reader_is_not_sent_again)
 {
 	const struct fuse_out_header resend = {
@@ -431,7 +441,7 @@ TEST_F(late, request_of_a_killed_reader_is_not_sent_again)
 	ASSERT_TRUE(dev >= 0 && buf);
 	start_reader(_metadata, self, variant);
 	kill_reader(_metadata, self);
-	/* The server has read all that the kill sent. */
+	/* The server has read everything that the kill sent. */
 	ASSERT_EQ(0, fence(m));
 	ASSERT_EQ(0, server_freeze(m));
 	ASSERT_EQ((long)sizeof(resend), write(dev, &resend, sizeof(resend)));

@@ -2,11 +2,12 @@
 /*
  * How much memory a server may keep dirty: strictlimit.
  *
- * What a server does not take stays in memory, and any user may run one.  A
- * sound kernel gives every FUSE mount a small share of the dirty memory, counts
- * what is under writeback there, too, and lets its writers wait at that share,
- * however much memory is free, and nobody else.  A broken one lets them go on
- * until all writers of the system have to wait for that server.
+ * Data that a server does not accept stays in memory, and any user may run a
+ * server.  A correct kernel gives every FUSE mount a small share of the dirty
+ * limit, which includes pages under writeback, and throttles its writers at
+ * that share, however much memory is free, and no other task.  A broken one
+ * does not throttle them until all writers of the system have to wait for that
+ * server.
  *
  * Promise: policy-16
  */
@@ -21,10 +22,10 @@
 
 #define FILE_NAME	"file"
 
-/* More than any share here allows, and less than the system does. */
+/* More than any share here, and less than the system's dirty limit. */
 #define LEN		(64L << 20)
 
-/* What writers do between one look at the limit and the next. */
+/* How much writers dirty between two checks of the limit. */
 #define SLACK		(1024 * 1024L)
 
 /*
@@ -39,7 +40,7 @@ FIXTURE(limit)
 	char *data;
 };
 
-/* knob, least, low, high: what to write to which files of the bdi */
+/* knob, least, low, high: values for the bdi's attributes */
 FIXTURE_VARIANT(limit)
 {
 	const char *knob;
@@ -66,7 +67,7 @@ static int set_knob(struct mnt *m, const char *knob, const char *value)
 	return write_file(path, value);
 }
 
-/* The number in such a file, -1 on error. */
+/* The value of such an attribute, -1 on error. */
 static long get_knob(struct mnt *m, const char *knob)
 {
 	long value = -1;
@@ -83,7 +84,7 @@ static long get_knob(struct mnt *m, const char *knob)
 	return value;
 }
 
-/* Have this mount's limit, which begins at nothing, reach its share. */
+/* Let the limit of this mount, which starts at 0, reach its share. */
 static void warm_up(struct __test_metadata *_metadata,
 		    struct _test_data_limit *self)
 {
@@ -104,7 +105,9 @@ FIXTURE_SETUP(limit)
 		.writeback_cache = true, .dirty_limit = true };
 	const struct server_opts fast = { .writeback_cache = true };
 
-	/* Both before a file is open: a server closes what it inherits. */
+	/*
+	 * Both mounts before a file is open: a server closes what it inherits.
+	 */
 	if (!mnt_setup(_metadata, &self->slow, &opts, variant))
 		return;
 	if (!mnt_setup(_metadata, &self->quick, &fast, variant))
@@ -122,7 +125,10 @@ FIXTURE_TEARDOWN(limit)
 	mnt_teardown(_metadata, &self->slow);
 }
 
-/* Bytes that this setting of the variant's knob allows, as the kernel counts. */
+/*
+ * Bytes that this value of the variant's knob allows, as the kernel computes
+ * it.
+ */
 static long share(struct mnt *m, const char *knob, const char *value)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -132,7 +138,7 @@ static long share(struct mnt *m, const char *knob, const char *value)
 	return bdi_counter(m->minor, "DirtyThresh:") * page / 100 * atol(value);
 }
 
-/* How far the writer has come; the server has taken nothing of it. */
+/* How far the writer has got; the server has accepted nothing of it. */
 static long progress(int fd)
 {
 	struct stat st;
@@ -140,14 +146,14 @@ static long progress(int fd)
 	return fstat(fd, &st) ? -1 : st.st_size;
 }
 
-/* The writer has stopped: not behind this setting's share, and at which byte. */
+/* The writer has stopped: within this setting's share, and at which byte. */
 static void check_progress(struct __test_metadata *_metadata,
 			   struct _test_data_limit *self, const char *knob,
 			   const char *value, long may_be)
 {
 	long dirty = progress(self->fd);
 
-	TH_LOG("%s %s: %ld KiB are dirty, %ld may be", knob, value, dirty >> 10,
+	TH_LOG("%s %s: %ld KiB are dirty, limit %ld", knob, value, dirty >> 10,
 	       may_be >> 10);
 	EXPECT_GE(may_be + SLACK, dirty);
 }
@@ -158,7 +164,7 @@ static struct call *start_writer(struct _test_data_limit *self, long len)
 		.fd = self->fd, .buf = self->data, .len = len });
 }
 
-/* What comes with the mount: one hundredth, and that strictly. */
+/* The default of the mount: 1%, and strict. */
 TEST_F(limit, mount_has_a_small_share)
 {
 	if (get_knob(&self->slow, "strict_limit") < 0)
@@ -172,9 +178,9 @@ TEST_F(limit, mount_has_a_small_share)
 }
 
 /*
- * A writer stops at the share, goes on to the next, and then to his end.  What may
- * be dirty is less than the setting when other mounts have had more written, or
- * this one nothing for some seconds: so the setting is the least, too.
+ * A writer stops at the share, continues to the next, and then completes.  The
+ * limit is lower than the setting when other mounts have written more, or this
+ * one has written nothing for some seconds: so the setting is the minimum, too.
  */
 TEST_F(limit, writer_stops_where_the_setting_says)
 {
@@ -212,17 +218,17 @@ TEST_F(limit, writer_stops_where_the_setting_says)
 	}
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(m, c));
 	check_progress(_metadata, self, variant->knob, variant->high, high);
-	/* What is under writeback counts. */
+	/* Pages under writeback count. */
 	EXPECT_LT(0, bdi_counter(m->minor, "BdiWriteback:"));
 
-	/* The control: there is memory for all of it. */
+	/* The control: there is memory for everything. */
 	ASSERT_EQ(0, set_knob(m, "strict_limit", "0"));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	EXPECT_EQ(LEN, c->ret);
 	EXPECT_EQ(taken, count_req(m, FUSE_WRITE, REQ_REPLIED));
 }
 
-/* A mount of a server that works goes on beside it, and comes to an end. */
+/* Meanwhile a writer to a mount with a working server completes. */
 TEST_F(limit, writer_of_another_mount_goes_on)
 {
 	long low = share(&self->slow, "max_ratio", "1"), len = low + 2 * SLACK;
@@ -232,9 +238,9 @@ TEST_F(limit, writer_of_another_mount_goes_on)
 	if (low < 0)
 		SKIP(return, "needs debugfs at /sys/kernel/debug");
 	if (len > LEN)
-		SKIP(return, "needs less memory than this");
+		SKIP(return, "needs a machine with less memory");
 	ASSERT_EQ(0, hold_req(&self->slow, FUSE_WRITE));
-	/* Not much more: he writes the rest when the connection is aborted. */
+	/* Not much more: the rest is written when the connection is aborted. */
 	c = start_writer(self, len);
 	ASSERT_NE(NULL, c);
 	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->slow, c));
@@ -245,13 +251,13 @@ TEST_F(limit, writer_of_another_mount_goes_on)
 		.fd = fd, .buf = self->data, .len = LEN });
 	ASSERT_NE(NULL, q);
 	EXPECT_EQ(CALL_RETURNED, call_wait_returned(q)) {
-		TH_LOG("it waits for the other mount's server");
+		TH_LOG("the writer waits for the other mount's server");
 	}
 	EXPECT_EQ(LEN, q->ret);
 	EXPECT_EQ(0, run_while_served(&self->quick, &call_fsync,
 				      (struct call_arg){ .fd = fd }));
 	EXPECT_FALSE(call_returned(c)) {
-		TH_LOG("nobody was waiting: nothing was tested");
+		TH_LOG("no task was waiting: nothing was tested");
 	}
 	EXPECT_EQ(0, find_req(&self->slow, FUSE_WRITE, REQ_REPLIED, 1));
 }
@@ -259,13 +265,15 @@ TEST_F(limit, writer_of_another_mount_goes_on)
 #define VM		"/proc/sys/vm/"
 #define DISK		"/dev/ram0"
 
-/* A dirty limit, less than what one server holds, and what others write then. */
+/*
+ * A dirty limit, less than what one server holds, and what others write then.
+ */
 #define LIMIT		"8388608"
 #define BACKGROUND	"4194304"
 #define OTHERS		(16L << 20)
 
 /*
- * Many mounts, each within its share, or one that may have all:
+ * Many mounts, each within its share, or one that may use the whole limit:
  *
  *   fd: LEN bytes under writeback, more than the system's limit ---> held
  *   disk: another device, and its writer
@@ -311,7 +319,7 @@ FIXTURE_TEARDOWN(sum)
 	EXPECT_EQ(0, write_file(VM "dirty_ratio", self->ratio[0]));
 	EXPECT_EQ(0, write_file(VM "dirty_background_ratio", self->ratio[1]));
 	mnt_teardown(_metadata, &self->m);
-	/* Nothing of it stays in memory. */
+	/* None of the data stays in memory. */
 	EXPECT_EQ(0, ioctl(self->disk, BLKFLSBUF, 0));
 	close(self->disk);
 }
@@ -329,7 +337,7 @@ TEST_F(sum, writer_of_a_disk_does_not_wait_for_the_server)
 		.fd = self->disk, .buf = self->data, .len = OTHERS });
 	ASSERT_NE(NULL, c);
 	EXPECT_EQ(CALL_RETURNED, call_wait_returned(c)) {
-		TH_LOG("a writer of " DISK " waits for a server of FUSE");
+		TH_LOG("a writer of " DISK " waits for a FUSE server");
 	}
 	EXPECT_EQ(OTHERS, c->ret);
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));

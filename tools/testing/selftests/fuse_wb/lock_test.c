@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Locks of a process that leaves, and what it wrote under them.
+ * Locks of a process that exits, and the data it wrote under them.
  *
- * The server drops the POSIX locks of a process when FLUSH tells it that one of
- * its descriptors has gone, and those of flock(2) at RELEASE.  Then the next one
- * may write.  A sound kernel sends either only when all WRITEs of the file have
- * their replies, also when the process was killed and nobody waits.  A broken one
- * lets FLUSH overtake a WRITE, and old bytes land on top of the next holder's.
+ * The server drops the POSIX locks of a process at FLUSH, for each descriptor
+ * that it closes, and those of flock(2) at RELEASE.  Then the next holder may
+ * write.  A correct kernel sends either only when all WRITEs of the file have
+ * their replies, also when the process was killed and no task waits.  A broken
+ * one lets FLUSH overtake a WRITE, and old bytes overwrite the next holder's.
  *
  * Promise: locks
  */
@@ -39,7 +39,7 @@ FIXTURE(locked)
 	pid_t pid;
 };
 
-/* short_queue: one request in the background at a time, the others are queued */
+/* short_queue: one background request in flight, the others are queued */
 FIXTURE_VARIANT(locked)
 {
 	enum writer_lock lock;
@@ -83,7 +83,9 @@ FIXTURE_SETUP(locked)
 		.writeback_cache = true,
 		.posix_locks = true,
 		.flock_locks = true,
-		/* Or OPEN by another process would wait for what is dirty. */
+		/*
+		 * Otherwise OPEN by another process would wait for dirty data.
+		 */
 		.open_flags = FOPEN_KEEP_CACHE,
 		.max_write = STEP,
 		.max_background = variant->short_queue,
@@ -108,7 +110,9 @@ FIXTURE_TEARDOWN(locked)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Start the holder; by then it has sent nothing but LOOKUP, OPEN and SETLK. */
+/*
+ * Start the holder; it has sent only LOOKUP, OPEN and SETLK when this returns.
+ */
 static void start_holder(struct __test_metadata *_metadata,
 			 struct _test_data_locked *self,
 			 long (*last)(int fd, char *map, size_t len))
@@ -134,7 +138,7 @@ static bool locks_are_dropped(struct mnt *m)
 	       count_req(m, FUSE_RELEASE, REQ_ARRIVED);
 }
 
-/* Answer one WRITE after the other: none is overtaken. */
+/* Reply to one WRITE after the other: none is overtaken. */
 static void check_order(struct __test_metadata *_metadata,
 			struct _test_data_locked *self, bool flock)
 {
@@ -176,7 +180,9 @@ static void check_killed(struct __test_metadata *_metadata,
 			 struct _test_data_locked *self, bool flock)
 {
 	ASSERT_EQ(0, kill(self->pid, SIGKILL));
-	/* Gone, or not: that is what killed_holder_is_gone_at_once is about. */
+	/*
+	 * It may have exited or not: killed_holder_is_gone_at_once covers that.
+	 */
 	ASSERT_LE(0, task_settles(&self->m, self->pid));
 	check_order(_metadata, self, flock);
 	EXPECT_TRUE(child_was_killed(&self->m, self->pid));
@@ -212,7 +218,7 @@ TEST_F(locked, locks_of_holder_killed_in_close_go_after_its_data)
 	check_killed(_metadata, self, variant->lock == WRITER_FLOCK);
 }
 
-/* The controls: nobody is killed. */
+/* The controls: no process is killed. */
 TEST_F(locked, locks_go_after_the_data_at_close)
 {
 	start_holder(_metadata, self, last_close);
@@ -238,8 +244,8 @@ TEST_F(locked, locks_go_after_the_data_at_exit)
 }
 
 /*
- * The WRITEs have a handle of another process's, so they do not keep the
- * holder's file open.
+ * The WRITEs have a handle of another process, so they do not pin the holder's
+ * file.
  */
 TEST_F(locked, writes_with_another_handle_come_first_as_well)
 {
@@ -299,10 +305,10 @@ static long do_lock(const struct call_arg *arg)
 	       fcntl(arg->fd, F_SETLK, &all);
 }
 
-/* Either of two: where it blocks is of no interest. */
+/* Either of two calls: where it blocks does not matter. */
 static const struct call_op call_lock = { "locking", SYS_fcntl, do_lock };
 
-/* The server decides about it, and is told of the old owner, and not of the new. */
+/* The server decides about it, and is sent the old owner, not the new one. */
 TEST_F(locked, another_owner_waits_for_no_killed_holder)
 {
 	const struct req *old, *new, *last;

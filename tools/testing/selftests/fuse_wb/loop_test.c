@@ -2,10 +2,10 @@
 /*
  * A loop device on a file of a FUSE server.
  *
- * The block layer reads and writes the file from kernel threads, and with
- * LO_FLAGS_DIRECT_IO as asynchronous direct I/O, whether or not the file was opened
- * with O_DIRECT.  A sound kernel has the bytes at the server when the device says so,
- * and has the device tell of an error.
+ * The block layer reads and writes the file from kernel threads, with
+ * LO_FLAGS_DIRECT_IO as asynchronous direct I/O, whether or not the file was
+ * opened with O_DIRECT.  A correct kernel completes a bio when the bytes are at
+ * the server, and the device reports errors.
  *
  * Promise: direct-aio
  */
@@ -28,7 +28,7 @@ FIXTURE(looped)
 	int dev;
 };
 
-/* @flags: to open the file with; @open_flags: of the reply; @lo_flags: of the device */
+/* @flags: open flags; @open_flags: of the reply; @lo_flags: of the device */
 FIXTURE_VARIANT(looped)
 {
 	int flags;
@@ -71,13 +71,13 @@ FIXTURE_VARIANT_ADD(looped, fopen_direct_io_parallel_dio)
 	.lo_flags = LO_FLAGS_DIRECT_IO,
 };
 
-/* Open a device that is free, and put the file into it.  Return: it, or -1. */
+/* Attach the file to a free device.  Return: its descriptor, or -1. */
 static int loop_open(int fd, __u32 flags)
 {
 	const struct loop_config config = {
 		.fd = fd,
 		.block_size = PAGE,
-		/* It lasts as long as somebody has it open. */
+		/* Detached at the last close. */
 		.info.lo_flags = flags | LO_FLAGS_AUTOCLEAR,
 	};
 	int control = open(CONTROL, O_RDWR | O_CLOEXEC), dev, nr;
@@ -116,7 +116,7 @@ FIXTURE_SETUP(looped)
 	fill_pattern(d->data, BYTES, 2);
 }
 
-/* The device first: it has the file open. */
+/* Close the device first: it has the file open. */
 FIXTURE_TEARDOWN(looped)
 {
 	EXPECT_LE(0, server_release(self->d.m.ctl, 0));
@@ -157,7 +157,7 @@ TEST_F(looped, device_writes_to_the_server)
 
 	ASSERT_EQ(BYTES, mnt_run(&d->m, &call_pwrite,
 				 dev_arg(self, d->data, 0, BYTES)));
-	/* Where the device has it in its cache, fsync(2) sends it. */
+	/* Where the data is in the device's page cache, fsync(2) sends it. */
 	ASSERT_EQ(0, mnt_run(&d->m, &call_fsync, dev_arg(self, NULL, 0, 0)));
 	ASSERT_EQ(0, server_get(d->m.ctl, "file", 0, d->buf, BYTES));
 	EXPECT_EQ(-1, first_difference(d->data, d->buf, BYTES));
@@ -175,7 +175,7 @@ TEST_F(looped, device_writes_to_the_server)
 	EXPECT_EQ(-1, first_difference(d->data, d->buf, BYTES));
 }
 
-/* Without O_DIRECT in any place, the page cache is between. */
+/* Without O_DIRECT anywhere, the page cache is in between. */
 static bool is_direct(const struct _fixture_variant_looped *variant)
 {
 	return variant->lo_flags || variant->open_flags & FOPEN_DIRECT_IO;

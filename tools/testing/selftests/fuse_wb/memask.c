@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the server is asked about the data of its files, see memask.h. */
+/* Requests that query the data of a file, see memask.h. */
 
 #define FUSE_USE_VERSION 314
 
@@ -11,7 +11,7 @@
 #include "memfs.h"
 #include "server.h"
 
-/* No handler gets here without a file: the kernel knows the node. */
+/* The handlers always get a file: the kernel knows the node. */
 static const struct memfile *asked_file(fuse_req_t req, fuse_ino_t node)
 {
 	return &server_memfs(fuse_req_userdata(req))->files[node - 2];
@@ -46,7 +46,7 @@ void memask_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
 			return;
 		}
 	}
-	/* There is a hole at the end of every file. */
+	/* Every file ends with an implicit hole. */
 	if (hole)
 		fuse_reply_lseek(req, file->attr.st_size);
 	else

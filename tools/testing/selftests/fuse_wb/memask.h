@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the server is asked about the data of its files. */
+/* Requests that query the data of a file. */
 
 #ifndef FUSE_WB_MEMASK_H
 #define FUSE_WB_MEMASK_H
@@ -10,7 +10,7 @@
 /* The sum of the bytes of a file, as the server has them */
 #define MEMASK_SUM	_IOR('w', 1, __u64)
 
-/* What is all zeros in this unit, aligned, is a hole. */
+/* Aligned units of this size that are all zeros are holes. */
 #define MEMASK_BLOCK	4096
 
 #ifdef FUSE_USE_VERSION

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Blocks of memory that can be taken offline, see memblock.h. */
+/* Memory blocks that can be taken offline, see memblock.h. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,18 +16,18 @@
 #include "proc.h"
 #include "wait.h"
 
-/* A bit of /proc/kpageflags; <linux/kernel-page-flags.h> is not for users. */
+/* A bit of /proc/kpageflags; <linux/kernel-page-flags.h> does not export it. */
 #define KPF_RESERVED	32
 
-/* Pages of which /proc/kpageflags is read at a time. */
+/* Number of pages per read of /proc/kpageflags. */
 #define FLAGS		512
 
 /*
  * Compaction takes free memory from pageblocks in which a page is used.  When
- * some of them had nothing for it, it looks at every 32nd page frame alone, and
- * finds a free run by its first page (isolate_freepages() in mm/compaction.c).
- * So of this many pages one stays: some in each pageblock, and what is between
- * them has an aligned run of 64 wherever it begins.
+ * some of them had none, it looks only at every 32nd page frame, and finds a
+ * free run by its first page (isolate_freepages() in mm/compaction.c).  So one
+ * in this many pages stays allocated: some in each pageblock, and between them
+ * is an aligned run of 64 wherever it begins.
  */
 #define SPREAD_STEP	128
 
@@ -46,7 +46,7 @@ __u64 pfn_of(void *addr)
 	return entry & ((1ULL << 55) - 1);
 }
 
-/* Pages in a block, 0 when it cannot be told. */
+/* Pages in a block, 0 if unknown. */
 static __u64 block_pages(void)
 {
 	unsigned long long bytes = 0;
@@ -135,7 +135,7 @@ void use_movable_node(bool on)
 		syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64UL);
 }
 
-/* Has the block of a page some that the kernel has reserved? */
+/* Does the block of a page contain reserved pages? */
 static bool has_reserved(__u64 pfn)
 {
 	__u64 pages = block_pages(), flags[FLAGS], i = pfn / pages * pages, n;
@@ -155,7 +155,9 @@ static bool has_reserved(__u64 pfn)
 	return found;
 }
 
-/* Is a page in @block; or, when that is NULL, in one that has nothing reserved? */
+/*
+ * Is a page in @block; or, if that is NULL, in a block without reserved pages?
+ */
 static bool fits(__u64 pfn, const char *block)
 {
 	static char last[64];
@@ -182,7 +184,7 @@ static bool all_fit(char *p, size_t len, const char *block)
 	return true;
 }
 
-/* For whoever has to find out why there was no room. */
+/* For debugging: shows why there was no room. */
 static void tell_room(const char *block)
 {
 	char path[80], line[128];
@@ -205,8 +207,8 @@ static void tell_room(const char *block)
 }
 
 /*
- * Use up memory until the next pages are from @block.  As every processor keeps
- * free pages of its own, stay on one.
+ * Use up memory until the next pages are from @block.  Stay on one processor,
+ * as each keeps free pages of its own.
  */
 static int use_up(const char *block)
 {
@@ -232,7 +234,10 @@ int cache_in_block(int fd, size_t len, const char *block)
 	bool fit = movable_node() < 0;
 	char *p;
 
-	/* Whoever gives a page back meanwhile may have that one used instead. */
+	/*
+	 * Another task that frees a page meanwhile may have that page used
+	 * instead.
+	 */
 	while (!fit && now_usec() < deadline) {
 		if (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) || use_up(block))
 			break;
@@ -243,8 +248,8 @@ int cache_in_block(int fd, size_t len, const char *block)
 		munmap(p, len);
 	}
 	if (!fit) {
-		fprintf(stderr, "# awaited in vain: all pages of a file in %s\n",
-			block ? block : "a block that can go offline");
+		fprintf(stderr, "# timed out waiting for all pages of a file in %s\n",
+			block ? block : "a block that can be taken offline");
 		tell_room(block);
 	}
 	return fit ? 0 : -1;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* A memory cgroup for a fixture; as common.h, for one file of a program. */
+/*
+ * A memory cgroup for a fixture; like common.h, include it in one file of a
+ * program.
+ */
 
 #ifndef FUSE_WB_MEMCG_H
 #define FUSE_WB_MEMCG_H
@@ -11,14 +14,15 @@
 #include "common.h"
 
 /**
- * use_memcg() - for FIXTURE_SETUP(), behind mnt_setup(): make one, or skip
+ * use_memcg() - for FIXTURE_SETUP(), after mnt_setup(): create a cgroup, or
+ * skip
  * @_metadata: the test
  * @cg: filled in
- * @m: the mount; what is mounted for the cgroup lies beside it
- * @legacy: in which hierarchy
+ * @m: the mount; what is mounted for the cgroup is next to it
+ * @legacy: use the legacy hierarchy (v1)
  * @limit: bytes
  *
- * Return: false when the test is skipped and the caller has to return.
+ * Return: false if the test is skipped and the caller must return.
  */
 static inline bool use_memcg(struct __test_metadata *_metadata,
 			     struct memcg *cg, struct mnt *m, bool legacy,
@@ -38,7 +42,7 @@ static inline bool use_memcg(struct __test_metadata *_metadata,
 	return !mnt_lacks(_metadata, m, missing);
 }
 
-/* For FIXTURE_TEARDOWN(), behind mnt_teardown(). */
+/* For FIXTURE_TEARDOWN(), after mnt_teardown(). */
 static inline void remove_memcg(struct __test_metadata *_metadata,
 				struct memcg *cg)
 {

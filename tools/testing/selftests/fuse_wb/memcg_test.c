@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A writer in a cgroup that is smaller than what the device may have dirty.
+ * A writer in a cgroup that is smaller than the dirty limit of the device.
  *
- * What is in flight cannot be reclaimed before the server has replied.  A broken
- * kernel lets the writer go on until nothing else is in the cgroup, and then the
- * OOM killer comes, for a server that is merely slow.  A sound one lets the writer
- * wait for its server while there is room for others, and nobody else.
+ * Pages under writeback cannot be reclaimed before the server replies.  A broken
+ * kernel lets the writer dirty pages until they fill the cgroup, and then the OOM
+ * killer is invoked although the server is merely slow.  A sound one throttles the
+ * writer while there is room for other tasks, and throttles no other task.
  */
 
 #include <linux/fs.h>
@@ -46,8 +46,8 @@ FIXTURE(small)
 
 /*
  * store: into a mapping of the file
- * below: the tasks are in a cgroup without a limit, in the one that has it
- * mglru: with CONFIG_LRU_GEN, which reclaims in a way of its own
+ * below: the tasks are in a child cgroup without a limit of its own
+ * mglru: with CONFIG_LRU_GEN, which has its own reclaim
  */
 FIXTURE_VARIANT(small)
 {
@@ -70,7 +70,10 @@ static void use_small_cgroup(struct __test_metadata *_metadata,
 			     struct _test_data_small *s, const void *variant,
 			     bool legacy, bool below)
 {
-	/* Room for READs, by which a store gets its page, beside held WRITEs. */
+	/*
+	 * Room for the READs that a store needs to fill its page, in addition
+	 * to held WRITEs.
+	 */
 	const struct server_opts opts = {
 		.writeback_cache = true,
 		.max_background = 64,
@@ -82,7 +85,7 @@ static void use_small_cgroup(struct __test_metadata *_metadata,
 	    !mnt_setup(_metadata, &s->quick, &opts, variant) ||
 	    !use_memcg(_metadata, &s->cg, &s->slow, legacy, LIMIT))
 		return;
-	/* They have their memory before somebody needs it. */
+	/* Fault in their memory before the cgroup is full. */
 	ASSERT_EQ(0, server_put(s->slow.ctl, FILE_NAME, SIZE - 1, "", 1));
 	ASSERT_EQ(0, server_put(s->quick.ctl, FILE_NAME, SIZE - 1, "", 1));
 	s->d.fd = mnt_open(&s->slow, FILE_NAME, O_RDWR);
@@ -101,7 +104,7 @@ FIXTURE_SETUP(small)
 		SKIP(return, "needs CONFIG_LRU_GEN");
 	use_small_cgroup(_metadata, self, variant, variant->legacy, variant->below);
 	self->d.store = variant->store;
-	/* Not for a test that is skipped, which has no teardown. */
+	/* Not for a skipped test, which has no teardown. */
 	if (variant->mglru && self->tasks)
 		ASSERT_EQ(0, write_file(MGLRU, "y"));
 }
@@ -109,7 +112,10 @@ FIXTURE_SETUP(small)
 static void leave_small_cgroup(struct __test_metadata *_metadata,
 			       struct _test_data_small *s)
 {
-	/* One that is still at it would get SIGBUS when its server is gone. */
+	/*
+	 * A writer that is still running would get SIGBUS when its server is
+	 * gone.
+	 */
 	if (s->writer > 0 && !waitpid(s->writer, NULL, WNOHANG)) {
 		kill(s->writer, SIGKILL);
 		EXPECT_TRUE(child_was_killed(&s->slow, s->writer));
@@ -126,15 +132,15 @@ FIXTURE_TEARDOWN(small)
 	EXPECT_EQ(0, variant->mglru ? write_file(MGLRU, self->lru) : 0);
 }
 
-/* Without the WRITEs in its way: base has made copies. */
+/* Without held WRITEs: the unpatched kernel has made copies of them. */
 static bool writer_has_ended(struct _test_data_small *s)
 {
 	return task_state(s->writer, s->writer) == 'Z';
 }
 
 /*
- * The writer goes on until it has to wait, or until its end.  One that stores may have
- * to wait sooner, when the flusher sends the very page that it is at.
+ * The writer runs until it has to wait, or until it ends.  A writer that stores may
+ * have to wait sooner, when the flusher sends the very page that it stores to.
  */
 static void fill_up(struct __test_metadata *_metadata, struct _test_data_small *s)
 {
@@ -150,7 +156,7 @@ static void fill_up(struct __test_metadata *_metadata, struct _test_data_small *
 		!count_req(&s->slow, FUSE_WRITE, REQ_ARRIVED) ||
 		!process_blocked_in(s->writer, nr))) {
 		ASSERT_GT(deadline, now_usec()) {
-			TH_LOG("the writer neither waits nor ends, %ld of %lu bytes are charged",
+			TH_LOG("the writer is neither blocked nor finished, %ld of %lu bytes are charged",
 			       memcg_usage(&s->cg), LIMIT);
 			process_print(stderr, s->writer);
 		}
@@ -158,7 +164,9 @@ static void fill_up(struct __test_metadata *_metadata, struct _test_data_small *
 	}
 }
 
-/* Run it in the cgroup.  Return: its wait status, -1 if it does not end. */
+/*
+ * Run a child in the cgroup.  Return: its wait status, -1 if it does not end.
+ */
 static long run_in(struct _test_data_small *s, int (*fn)(void *), void *arg)
 {
 	pid_t pid = memcg_run(s->tasks, fn, arg);
@@ -174,15 +182,15 @@ TEST_F_TIMEOUT(small, writer_waits_before_the_cgroup_is_full, PRESSURE_TIMEOUT)
 	fill_up(_metadata, self);
 	if (!writer_has_ended(self)) {
 		EXPECT_GE((long)(LIMIT / 4 * 3), memcg_usage(&self->cg)) {
-			TH_LOG("the writer leaves nothing to others");
+			TH_LOG("the writer leaves no memory to other tasks");
 		}
 	}
 	EXPECT_EQ(0, run_in(self, touch_memory, &some)) {
-		TH_LOG("the OOM killer came for who needs %zu bytes", some);
+		TH_LOG("the OOM killer killed a task that needs %zu bytes", some);
 	}
 	EXPECT_EQ(0, find_req(&self->slow, FUSE_WRITE, REQ_REPLIED, 1));
 
-	/* It was this that the writer waited for. */
+	/* The writer was waiting for its server. */
 	ASSERT_LE(1, server_release(self->slow.ctl, 0));
 	EXPECT_EQ(0, run_while_served(&self->slow, &call_waitpid,
 				      (struct call_arg){ .fd = self->writer }));
@@ -207,8 +215,8 @@ TEST_F_TIMEOUT(small, writer_that_waits_can_be_killed, PRESSURE_TIMEOUT)
 }
 
 /*
- * One server holds as much of the cgroup as it may, and another one's writer has
- * nothing to do with it.
+ * One server has as much dirty in the cgroup as it may; a writer to another
+ * server is not throttled because of it.
  *
  * Promise: memcg-writer
  */
@@ -220,7 +228,7 @@ TEST_F_TIMEOUT(small, writer_of_another_mount_goes_on, PRESSURE_TIMEOUT)
 	d.fd = mnt_open(&self->quick, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, d.fd);
 	EXPECT_EQ(0, run_in(self, dirty_file, &d)) {
-		TH_LOG("a writer waits for the server of another one");
+		TH_LOG("a writer waits for another writer's server");
 	}
 	EXPECT_EQ(0, find_req(&self->slow, FUSE_WRITE, REQ_REPLIED, 1));
 	EXPECT_EQ(0, mnt_run(&self->quick, &call_fsync, (struct call_arg){
@@ -229,8 +237,8 @@ TEST_F_TIMEOUT(small, writer_of_another_mount_goes_on, PRESSURE_TIMEOUT)
 }
 
 /*
- * Writers of a disk have the cgroup's share of the dirty limit, with cgroup
- * writeback and so in v2 alone.
+ * Writers to a disk get the cgroup's share of the dirty limit, with cgroup
+ * writeback and so in v2 only.
  */
 FIXTURE(disk)
 {
@@ -256,7 +264,7 @@ FIXTURE_SETUP(disk)
 
 FIXTURE_TEARDOWN(disk)
 {
-	/* Nothing of it stays in memory. */
+	/* Drop it from the page cache. */
 	EXPECT_EQ(0, ioctl(self->fd, BLKFLSBUF, 0));
 	close(self->fd);
 	leave_small_cgroup(_metadata, &self->s);
@@ -270,7 +278,7 @@ TEST_F_TIMEOUT(disk, writer_of_a_disk_does_not_wait_for_the_server,
 
 	fill_up(_metadata, &self->s);
 	EXPECT_EQ(0, run_in(&self->s, dirty_file, &d)) {
-		TH_LOG("a writer of " DISK " waits for a server of FUSE");
+		TH_LOG("a writer of " DISK " waits for a FUSE server");
 	}
 	EXPECT_EQ(0, find_req(&self->s.slow, FUSE_WRITE, REQ_REPLIED, 1));
 }

@@ -9,7 +9,10 @@
 #include "memfs.h"
 #include "server.h"
 
-/* The entry of a file, whose offset is its slot plus one.  Return: its bytes. */
+/*
+ * The directory entry of a file; its offset is the slot plus one.  Return: its
+ * size.
+ */
 static size_t add_entry(fuse_req_t req, char *buf, size_t room, bool plus,
 			struct memfs *fs, int slot)
 {

@@ -2,11 +2,11 @@
 /*
  * The file system that the server serves: a few files in memory.
  *
- * Every handler answers before it returns and knows nothing of holding or of
- * the log: the engine (server.c) decides when a request gets here at all.
+ * Every handler replies before it returns, and is not aware of held requests or
+ * the log: the engine (server.c) decides when to call it.
  *
  * A WRITE needs a file handle that was opened for writing and not released yet,
- * as it would where the server keeps a descriptor of a file behind each.
+ * as it would if the server kept a file descriptor for each handle.
  */
 
 #define FUSE_USE_VERSION 314
@@ -30,7 +30,7 @@ static struct memfs *req_memfs(fuse_req_t req)
 	return server_memfs(fuse_req_userdata(req));
 }
 
-/* Only requests change anything, so what the kernel knows stays true. */
+/* The files change only by requests, so what the kernel caches stays valid. */
 double memfs_seconds(const struct memfs *fs)
 {
 	return fs->ask_always ? 0 : 3600;
@@ -72,7 +72,7 @@ int memfs_make(struct memfs *fs, const char *name, mode_t mode,
 	f->attr.st_mode = S_IFREG | (mode & 07777);
 	f->attr.st_nlink = 1;
 	f->attr.st_blksize = 4096;
-	/* As a local file system does: the time of the last tick */
+	/* The time of the last tick, as in a local file system. */
 	clock_gettime(CLOCK_REALTIME_COARSE, &f->attr.st_mtim);
 	f->attr.st_atim = f->attr.st_mtim;
 	f->attr.st_ctim = f->attr.st_mtim;
@@ -188,7 +188,10 @@ static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (parent == FUSE_ROOT_ID)
 		file = memfs_find(fs, name);
 	if (!file) {
-		/* An error, not a negative entry: every fence has to ask. */
+		/*
+		 * Return an error, not a negative entry: every fence has to
+		 * send a LOOKUP.
+		 */
 		fuse_reply_err(req, ENOENT);
 		return;
 	}

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <linux/types.h>
 
-/* One that was unlinked keeps its place. */
+/* An unlinked file keeps its slot. */
 #define MEMFS_FILES	512
 #define MEMFS_NAME_MAX	32
 #define MEMFS_OPENS	64
@@ -42,9 +42,9 @@ struct memopen {
 /**
  * struct memfs - the file system; the server's lock covers it
  * @files: its files
- * @opens: what is open of them
- * @last_fh: the last number of an open file
- * @ask_always: its names and attributes may not be cached
+ * @opens: the open files
+ * @last_fh: the last number given to an open file
+ * @ask_always: its names and attributes must not be cached
  */
 struct memfs {
 	struct memfile files[MEMFS_FILES];
@@ -61,17 +61,17 @@ extern const struct fuse_lowlevel_ops memfs_ops;
 int memfs_make(struct memfs *fs, const char *name, mode_t mode,
 	       struct memfile **file);
 int memfs_resize(struct memfile *file, __u64 size);
-/* What SETATTR does; @valid are the bits of FATTR_* that count. */
+/* Handle SETATTR; @valid are the FATTR_* bits that count. */
 int memfs_setattr(struct memfile *file, const struct stat *attr, __u32 valid);
 int memfs_store(struct memfile *file, __u64 off, const void *data, size_t len);
-/* A file that is open stays, under a name that nobody can look up. */
+/* A file that is open stays, under a name that cannot be looked up. */
 int memfs_unlink(struct memfs *fs, const char *name);
 
-/* What the reply to LOOKUP says of a file. */
+/* The attributes in the reply to LOOKUP. */
 void memfs_fill_entry(const struct memfs *fs, const struct memfile *file,
 		      struct fuse_entry_param *e);
 
-/* For how many seconds the kernel may keep names and attributes. */
+/* The timeout of names and attributes in the kernel, in seconds. */
 double memfs_seconds(const struct memfs *fs);
 
 struct memfile *memfs_find(struct memfs *fs, const char *name);

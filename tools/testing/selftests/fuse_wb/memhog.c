@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Little free memory, see memhog.h. */
+/* Make free memory scarce, see memhog.h. */
 
 #include <errno.h>
 #include <signal.h>
@@ -21,7 +21,7 @@ static int failed(const char *what)
 	return -1;
 }
 
-/* What is free on a node, in kB; -1: there are no nodes. */
+/* Free memory of a node, in kB; -1: there are no nodes. */
 static long node_free(int node)
 {
 	char path[64], line[128];
@@ -94,8 +94,9 @@ int touch_memory(void *len)
 	if (p == MAP_FAILED)
 		return 1;
 	/*
-	 * The page tables first: they come from lower zones, and when those are
-	 * short first, the OOM killer is called with much left in the others.
+	 * The page tables first: they come from lower zones, and when those run
+	 * short first, the OOM killer is invoked with much free memory left in
+	 * the others.
 	 */
 	for (at = 0; at < bytes; at += HUGE_KB << 10)
 		madvise(p + at, 1, MADV_POPULATE_READ);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Little free memory, without touching any: what is given to the pool of huge
- * pages is nobody's.  It is taken from the node that use_movable_node() of
- * memblock.h names alone, so that only who is bound to it goes short.
+ * Make free memory scarce without touching it: give it to the hugetlb pool.  It
+ * is taken only from the node that use_movable_node() of memblock.h selects, so
+ * that only tasks bound to that node run short.
  */
 
 #ifndef FUSE_WB_MEMHOG_H
@@ -13,8 +13,8 @@
 
 /**
  * struct memhog - memory that is out of use
- * @path: the file of the kernel's that says how much; empty: there is none
- * @before: what was in it
+ * @path: the kernel file that sets the amount; empty: there is none
+ * @before: its previous contents
  */
 struct memhog {
 	char path[128];
@@ -30,12 +30,12 @@ struct memhog {
  */
 int memhog_take(struct memhog *hog, size_t left);
 
-/* Give it back.  Return: 0, or -1 with errno set. */
+/* Give the memory back.  Return: 0, or -1 with errno set. */
 int memhog_give_back(struct memhog *hog);
 
 /*
  * For memcg_run() of cgroup.h: touch as many bytes of new memory as the size_t at
- * @len says, as one whom the OOM killer may take before all others.
+ * @len says, as the task that the OOM killer prefers.
  */
 int touch_memory(void *len);
 

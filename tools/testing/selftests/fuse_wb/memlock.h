@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Locks of the server's files: all that ask get them, and the log tells of it. */
+/*
+ * Locks of the server's files: every request for a lock is granted, and logged.
+ */
 
 #ifndef FUSE_WB_MEMLOCK_H
 #define FUSE_WB_MEMLOCK_H

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Names that are no regular files, see memname.h. */
+/* Names that are not regular files, see memname.h. */
 
 #define FUSE_USE_VERSION 314
 

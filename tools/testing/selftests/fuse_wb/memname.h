@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Names in the root directory that are no regular files, for the server's file
+ * Names in the root directory that are not regular files, for the server's file
  * system: directories, which stay empty, and symbolic links.
  */
 

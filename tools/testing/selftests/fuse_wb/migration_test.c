@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Moving pages that are under writeback to a server that holds its answers.
+ * Migration of pages under writeback to a server that holds its replies.
  *
- * Migration serves the whole system, and a folio under writeback cannot be
- * moved.  A broken kernel waits for the server, or tries again and again; a
- * sound one leaves the folio where it is and says so.  Linux 6.12 moves it, for
- * it has sent a copy of it.
+ * Migration is system-wide, and a folio under writeback cannot be moved.  A
+ * broken kernel waits for the server, or retries forever; a sound one leaves
+ * the folio where it is and reports that.  Linux 6.12 moves it, as it sends a
+ * copy of it.
  *
  * Promise: migration
  */
@@ -21,11 +21,16 @@
 #define MAX_WRITE	(128 << 10)
 #define LEN		(8 * MAX_WRITE)
 
-/* Room for the folder of a memory block, and for the name of a file in it. */
+/*
+ * Room for the sysfs directory of a memory block, and for the name of a file in
+ * it.
+ */
 #define BLOCK_DIR	64
 #define BLOCK_STATE	(BLOCK_DIR + 16)
 
-/* Make page cache dirty in a block that can go, and that is not the last. */
+/*
+ * Dirty page cache in a block that can be offlined, and that is not the last.
+ */
 static void write_movable(struct __test_metadata *_metadata, int fd,
 			  const char *data)
 {
@@ -35,7 +40,9 @@ static void write_movable(struct __test_metadata *_metadata, int fd,
 	use_movable_node(false);
 }
 
-/* For FIXTURE_SETUP(): @data of LEN bytes, and @fd, as long, to write them to. */
+/*
+ * For FIXTURE_SETUP(): @data of LEN bytes, and @fd, as long, to write them to.
+ */
 static void make_file(struct __test_metadata *_metadata, struct mnt *m,
 		      char **data, int *fd)
 {
@@ -86,8 +93,8 @@ FIXTURE_TEARDOWN(held)
 }
 
 /*
- * The page frame of the first page of a file, 0 when it cannot be told.  The
- * page stays mapped: like close(2), munmap(2) would wait for the WRITEs.
+ * The PFN of the first page of a file, 0 if unknown.  The page stays mapped:
+ * like close(2), munmap(2) would wait for the WRITEs.
  */
 static __u64 first_pfn(int fd)
 {
@@ -98,8 +105,8 @@ static __u64 first_pfn(int fd)
 }
 
 /*
- * The block that the first page of a file is in, which can go offline, and its
- * file "state".  Return: false when the test is skipped.
+ * The block of the first page of a file, which can be offlined, and its file
+ * "state".  Return: false if the test is skipped.
  */
 static bool find_block(struct __test_metadata *_metadata, int fd, __u64 *pfn,
 		       char *dir, char *state)
@@ -115,7 +122,7 @@ static bool find_block(struct __test_metadata *_metadata, int fd, __u64 *pfn,
 	return true;
 }
 
-/* The node that the page at an address is on, or a negative errno. */
+/* The node of the page at an address, or a negative errno. */
 static int node_of(void *addr)
 {
 	int status = -ENOENT;
@@ -125,7 +132,7 @@ static int node_of(void *addr)
 	return status;
 }
 
-/* What move_pages(2) is to move, and where to. */
+/* The pages for move_pages(2), and the target nodes. */
 struct move {
 	void *addr[2];
 	int node[2];
@@ -161,8 +168,8 @@ static long do_mbind(const struct call_arg *arg)
 static const struct call_op call_mbind = { "mbind", SYS_mbind, do_mbind };
 
 /*
- * Ask for two pages to be moved to another node, one under writeback and one of
- * the test's own.  A broken kernel waits for the server.
+ * Move two pages to another node, one under writeback and one anonymous.  A
+ * broken kernel waits for the server.
  */
 static void check_move(struct __test_metadata *_metadata,
 		       struct _test_data_held *self, const struct call_op *op)
@@ -185,20 +192,23 @@ static void check_move(struct __test_metadata *_metadata,
 	move.node[0] = !from;
 	move.node[1] = !from;
 
-	/* How many could not be moved, of which move_pages(2) tells. */
+	/*
+	 * The number of pages that could not be moved, returned by
+	 * move_pages(2).
+	 */
 	EXPECT_LE(0, mnt_run(&self->m, op, (struct call_arg){
 		.buf = &move })) {
 		TH_LOG("%s: %s", op->name, strerror(errno));
 	}
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 	EXPECT_EQ(!from, node_of(move.addr[1])) {
-		TH_LOG("the page beside was not moved, either");
+		TH_LOG("the other page was not moved, either");
 	}
-	/* Not so where the kernel has sent copies. */
+	/* Not on a kernel that has sent copies. */
 	if (vm_counter("/proc/vmstat", "nr_writeback") > 0)
 		EXPECT_EQ(from, node_of(move.addr[0]));
 
-	/* The control: it was asked for, and only the held WRITEs forbade it. */
+	/* The control: only the held WRITEs prevented the move. */
 	ASSERT_EQ(LEN / MAX_WRITE, server_release(self->m.ctl, 0));
 	EXPECT_EQ(0, mnt_run(&self->m, op, (struct call_arg){ .buf = &move }));
 	EXPECT_EQ(!from, node_of(move.addr[0]));
@@ -215,8 +225,9 @@ TEST_F(held, mbind_leaves_page_under_writeback)
 }
 
 /*
- * A broken kernel tries for ever to empty the block.  A sound one gives up, or
- * has moved the page; and when the server has answered, the block can go.
+ * A broken kernel retries forever to empty the block.  A sound one gives up, or
+ * has moved the page; and once the server has replied, the block can be
+ * offlined.
  *
  * Promise: offlining
  */
@@ -237,11 +248,11 @@ TEST_F(held, offlining_ends_while_write_is_held)
 	}
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 
-	/* The control: nothing but the held WRITEs was in the way. */
+	/* The control: only the held WRITEs prevented it. */
 	ASSERT_EQ(LEN / MAX_WRITE, server_release(self->m.ctl, 0));
 	if (ret < 0) {
 		EXPECT_EQ(7, mnt_tell(&self->m, state, "offline")) {
-			TH_LOG("offlining %s after the answers: %s", dir,
+			TH_LOG("offlining %s after the replies: %s", dir,
 			       strerror(errno));
 		}
 	}
@@ -249,9 +260,7 @@ TEST_F(held, offlining_ends_while_write_is_held)
 	EXPECT_EQ(14, mnt_tell(&self->m, state, "online_movable"));
 }
 
-/*
- *   "file": LEN bytes dirty, and nobody has asked for them to be written
- */
+/* "file": LEN bytes dirty, writeback not started */
 FIXTURE(dirty)
 {
 	struct mnt m;
@@ -274,7 +283,7 @@ FIXTURE_TEARDOWN(dirty)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* A dirty page is moved as it is: for that, it need not be written. */
+/* A dirty page is moved as it is, without being written. */
 static void check_moved(struct __test_metadata *_metadata, struct mnt *m, int fd,
 			bool moved, const char *data)
 {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Moving pages that are under writeback to a server that answers soon.
+ * Migration of pages under writeback to a server that replies soon.
  *
- * Who needs a page elsewhere, and no other, waits for its server: for a second
- * altogether, however many pages there are.  A broken kernel refuses each page that
- * it meets under writeback, so that a healthy server that needs a moment for a WRITE
- * keeps pages from being pinned; or it waits that long for each.  Linux 6.12 moves
- * them, for it has sent copies.
+ * A caller that needs a certain page elsewhere, and only such a caller, waits for
+ * the page's server: up to a second in total, however many pages there are.  A
+ * broken kernel gives up on each page that it meets under writeback, so that a
+ * healthy server that needs a moment for a WRITE keeps pages from being pinned; or
+ * it waits that long for each page.  Linux 6.12 moves them, as it sends copies.
  *
  * Promise: migration-wait
  */
@@ -23,10 +23,10 @@
 #define PAGES		64
 #define GUP_TEST	"/sys/kernel/debug/gup_test"
 
-/* How long the server needs for a WRITE, in microseconds. */
+/* How long the server takes for a WRITE, in microseconds. */
 #define WRITE_USEC	200000
 
-/* From mm/gup_test.h, which is not for users. */
+/* From mm/gup_test.h, which is not a UAPI header. */
 struct gup_test {
 	__u64 get_delta_usec;
 	__u64 put_delta_usec;
@@ -93,7 +93,7 @@ FIXTURE_TEARDOWN(wb)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Send what is dirty; the server has the WRITE, and does not reply at once. */
+/* Start writeback; the server gets the WRITE, and does not reply at once. */
 static void send_pages(struct __test_metadata *_metadata,
 		       struct _test_data_wb *self)
 {
@@ -102,7 +102,7 @@ static void send_pages(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 }
 
-/* The server needs a moment for each WRITE from now on. */
+/* The server delays each WRITE from now on. */
 static int slow_down(struct mnt *m)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -110,7 +110,7 @@ static int slow_down(struct mnt *m)
 	return server_rule(m->ctl, &writes, RULE_DELAY, WRITE_USEC);
 }
 
-/* How many pages are on another node than this one. */
+/* How many pages are on a node other than this one. */
 static int count_elsewhere(struct _test_data_wb *self, int node)
 {
 	int status[PAGES], i, count = 0;
@@ -123,7 +123,7 @@ static int count_elsewhere(struct _test_data_wb *self, int node)
 	return count;
 }
 
-/* Ask for all pages to be moved to the nodes at @buf. */
+/* Request migration of all pages to the nodes at @buf. */
 static long do_move_pages(const struct call_arg *arg)
 {
 	struct _test_data_wb *self = arg->buf;
@@ -137,7 +137,7 @@ static const struct call_op call_move_pages = {
 	"move_pages", SYS_move_pages, do_move_pages
 };
 
-/* The node that the pages are on, having chosen the other one; -1: skipped. */
+/* The node that the pages are on, after choosing the other one; -1: skipped. */
 static int choose_node(struct __test_metadata *_metadata,
 		       struct _test_data_wb *self)
 {
@@ -180,7 +180,7 @@ TEST_F(wb, move_pages_waits_for_stuck_write_once)
 	}
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 
-	/* The control: nothing but the held WRITE was in the way. */
+	/* The control: only the held WRITE prevented it. */
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_move_pages, (struct call_arg){
 		.buf = self }));
@@ -194,7 +194,10 @@ static long do_pin(const struct call_arg *arg)
 
 static const struct call_op call_pin = { "pin", SYS_ioctl, do_pin };
 
-/* Pin all pages for long, and let them go.  Return: how many were pinned. */
+/*
+ * Pin all pages with FOLL_LONGTERM, and unpin them.  Return: how many were
+ * pinned.
+ */
 static long pin_longterm(struct _test_data_wb *self)
 {
 	struct gup_test gup = {
@@ -211,7 +214,9 @@ static long pin_longterm(struct _test_data_wb *self)
 	return ret ? ret : (long)gup.size / sysconf(_SC_PAGESIZE);
 }
 
-/* How many pages are in a movable zone, where none may be pinned for long. */
+/*
+ * How many pages are in a movable zone, where long-term pins are not allowed.
+ */
 static int count_movable(struct _test_data_wb *self)
 {
 	char dir[64];
@@ -236,7 +241,7 @@ TEST_F(wb, long_term_pin_waits_for_slow_write)
 	EXPECT_EQ(-1, first_difference(self->data, self->map, self->len));
 }
 
-/* What cannot be moved is not pinned where it is. */
+/* A page that cannot be moved is not pinned in place. */
 TEST_F(wb, long_term_pin_gives_up_on_stuck_write)
 {
 	if (access(GUP_TEST, F_OK))
@@ -249,7 +254,7 @@ TEST_F(wb, long_term_pin_gives_up_on_stuck_write)
 	}
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 
-	/* The control: nothing but the held WRITE was in the way. */
+	/* The control: only the held WRITE prevented it. */
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	EXPECT_EQ(PAGES, pin_longterm(self));
 	EXPECT_EQ(0, count_movable(self));

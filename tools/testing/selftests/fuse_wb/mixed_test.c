@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The page cache of a file beside direct I/O on it.
+ * The page cache of a file used together with direct I/O on it.
  *
- * Direct I/O stores into pages that may themselves be of a file of FUSE, and a
- * mapping of a file with FOPEN_DIRECT_IO begins by dropping what is cached.  A
- * sound kernel keeps every byte that is nowhere else, and lets neither the
- * server nor mmap(2) wait for what only the server can end.
+ * Direct I/O may store into pages that belong to a FUSE file themselves, and
+ * mmap() of a file with FOPEN_DIRECT_IO drops cached pages first.  A sound
+ * kernel keeps every byte that exists nowhere else, and neither the server nor
+ * mmap(2) waits for something that only the server can end.
  *
  * Promise: parallel-mmap
  */
@@ -25,7 +25,10 @@
 #define PAGES	16
 #define BYTES	(PAGES * PAGE)
 
-/* Processes that use one file, each with pages of its own, and what each does. */
+/*
+ * Processes that use one file, each with its own pages, and their number of
+ * rounds.
+ */
 #define USERS	4
 #define ROUNDS	60
 
@@ -45,7 +48,7 @@ FIXTURE(mixed)
 	char *buf;
 };
 
-/* open_flags: of all files */
+/* open_flags: those of the reply to each OPEN */
 FIXTURE_VARIANT(mixed)
 {
 	__u32 open_flags;
@@ -70,7 +73,7 @@ FIXTURE_VARIANT_ADD(mixed, fopen_direct_io)
 
 FIXTURE_SETUP(mixed)
 {
-	/* Requests of one page: two pages are two requests. */
+	/* One request per page: two pages are two requests. */
 	const struct server_opts opts = {
 		.async_dio = true,
 		.writeback_cache = variant->writeback_cache,
@@ -82,7 +85,7 @@ FIXTURE_SETUP(mixed)
 
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
-	/* Shared with processes that fill it. */
+	/* Shared with the processes that fill it. */
 	self->data = mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->data);
@@ -127,7 +130,7 @@ static struct call *read_into_map(struct _test_data_mixed *self)
 
 /*
  * Have a thread of the server store the first @len bytes of another file into the
- * mapped one, from a mapping: it has the page locked until READ gets them.
+ * mapped one, from a mapping: the page stays locked until READ gets its data.
  */
 static struct call *store_held(struct _test_data_mixed *self, size_t len)
 {
@@ -162,7 +165,9 @@ static struct call *store_held(struct _test_data_mixed *self, size_t len)
 									 NULL;
 }
 
-/* The pages are clean and one is locked: replies to READ must come through. */
+/*
+ * The pages are clean and one is locked: replies to READ must still complete.
+ */
 TEST_F(mixed, answer_to_direct_read_waits_for_no_page)
 {
 	struct req_match reads = { .opcode = FUSE_READ };
@@ -194,7 +199,7 @@ TEST_F(mixed, answer_to_direct_read_waits_for_no_page)
 	EXPECT_EQ(-1, first_difference(self->buf, self->map, 2 * PAGE));
 }
 
-/* The page becomes dirty when the data are there: until then it looks unused. */
+/* The page becomes dirty when the data arrives: until then it looks unused. */
 TEST_F(mixed, mmap_keeps_page_of_read_under_way)
 {
 	struct call *c;
@@ -203,7 +208,7 @@ TEST_F(mixed, mmap_keeps_page_of_read_under_way)
 	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
 	c = read_into_map(self);
 	ASSERT_NE(NULL, c);
-	/* What the fault has dirtied is clean again. */
+	/* The pages dirtied by the fault are clean again. */
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
 	ASSERT_EQ(0, await_writes(&self->m));
 
@@ -214,14 +219,14 @@ TEST_F(mixed, mmap_keeps_page_of_read_under_way)
 	ASSERT_EQ(2 * PAGE, c->ret);
 	EXPECT_EQ(-1, first_difference(self->buf, again, 2 * PAGE));
 	EXPECT_EQ(-1, first_difference(self->buf, self->map, 2 * PAGE)) {
-		TH_LOG("the data of the read went into a page that is gone");
+		TH_LOG("the data of the read went into a page that was dropped");
 	}
 	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
 	ASSERT_EQ(0, server_get(self->m.ctl, "file", 0, self->data, 2 * PAGE));
 	EXPECT_EQ(-1, first_difference(self->buf, self->data, 2 * PAGE));
 }
 
-/* With the mmap_lock there is nothing to be awaited from a server. */
+/* A task holding the mmap_lock must not wait for the server. */
 TEST_F(mixed, mmap_does_not_wait_for_dirty_pages)
 {
 	memcpy(self->map, self->buf, PAGE);
@@ -237,7 +242,7 @@ TEST_F(mixed, mmap_does_not_wait_for_dirty_pages)
 	EXPECT_EQ(-1, first_difference(self->buf, self->data, PAGE));
 }
 
-/* What was changed in a private mapping is nobody else's. */
+/* Changes in a private mapping are visible nowhere else. */
 TEST_F(mixed, mmap_keeps_changes_of_private_mapping)
 {
 	char *own = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE,
@@ -254,7 +259,7 @@ TEST_F(mixed, mmap_keeps_changes_of_private_mapping)
 	EXPECT_EQ(-1, first_difference(self->data, again, BYTES));
 }
 
-/* What a cached file shows is what was read once. */
+/* A cached file shows the data that was read first. */
 TEST_F(mixed, mmap_of_direct_io_file_shows_what_the_server_has)
 {
 	bool fresh = variant->open_flags & FOPEN_DIRECT_IO;
@@ -267,7 +272,10 @@ TEST_F(mixed, mmap_of_direct_io_file_shows_what_the_server_has)
 				       self->map, BYTES));
 }
 
-/* For a process of its own: mmap(2) waits with the mmap_lock, which a fault needs. */
+/*
+ * For a separate process: mmap(2) waits with the mmap_lock held, which a fault
+ * needs.
+ */
 static long do_map_or_fail(const struct call_arg *arg)
 {
 	long ret = call_mmap.fn(arg);
@@ -281,7 +289,7 @@ static const struct call_op call_map_or_fail = {
 	"mmap", SYS_mmap, do_map_or_fail
 };
 
-/* READ has the page locked, and its reply is older than the mapping. */
+/* The page is locked for READ, and its reply is older than the mapping. */
 TEST_F(mixed, mmap_waits_for_an_older_reply)
 {
 	struct {
@@ -295,7 +303,7 @@ TEST_F(mixed, mmap_waits_for_an_older_reply)
 	char *map;
 	pid_t pid;
 
-	/* Without FOPEN_KEEP_CACHE this drops what has been populated. */
+	/* Without FOPEN_KEEP_CACHE this drops the populated pages. */
 	ASSERT_EQ(0, munmap(self->map, BYTES));
 	ASSERT_EQ(0, fsync(self->fd));
 	ASSERT_EQ(0, server_open_flags(self->m.ctl, 0));
@@ -335,7 +343,9 @@ TEST_F(mixed, mmap_waits_for_an_older_reply)
 				       PAGE));
 }
 
-/* A mapping that is the buffer of I/O on its own file, on pages @to and @from. */
+/*
+ * A mapping that is the buffer of I/O to its own file, on pages @to and @from.
+ */
 static void check_own_buffer(struct __test_metadata *_metadata,
 			     struct _test_data_mixed *self, int fd)
 {
@@ -354,7 +364,7 @@ static void check_own_buffer(struct __test_metadata *_metadata,
 	memcpy(model + 8 * PAGE, model + 6 * PAGE, 2 * PAGE);
 	EXPECT_EQ(-1, first_difference(model, self->map, BYTES));
 
-	/* The very same pages, which nothing changes */
+	/* The same pages on both sides: nothing changes. */
 	EXPECT_EQ(2 * PAGE, mnt_run(&self->m, &call_pwrite, (struct call_arg){
 		.fd = fd, .buf = self->map + 2 * PAGE, .len = 2 * PAGE,
 		.off = 2 * PAGE }));
@@ -378,7 +388,7 @@ TEST_F(mixed, mapping_is_the_buffer_of_direct_io_on_its_file)
 	check_own_buffer(_metadata, self, self->direct);
 }
 
-/* A way to a page of the file: a descriptor, or NULL for the mapping. */
+/* A way to access a page of the file: a descriptor, or NULL for the mapping. */
 static bool store_page(struct _test_data_mixed *self, int way, int page,
 		       const char *data)
 {
@@ -403,7 +413,7 @@ static bool load_page(struct _test_data_mixed *self, int way, int page,
 	return pread(fd, data, PAGE, page * PAGE) == PAGE;
 }
 
-/* Write to pages of one's own in any way, and read them in any other. */
+/* Write own pages in any way, and read them back in any other. */
 static void use_pages(struct _test_data_mixed *self, int user)
 {
 	unsigned int seed = user + 1;

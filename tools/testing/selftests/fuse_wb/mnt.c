@@ -25,7 +25,7 @@
 #define FUSECTL_DIR	"/sys/fs/fuse/connections"
 #define FUSECTL_MAGIC	0x65735543
 
-/* What older headers lack; Linux 6.9 brought it. */
+/* Not in older headers; Linux 6.9 added it. */
 #ifndef FUSE_DEV_IOC_BACKING_OPEN
 struct fuse_backing_map {
 	__s32 fd;
@@ -51,7 +51,7 @@ static int failed(const char *what)
 	return -1;
 }
 
-/* A mount namespace of our own, in which fusectl is mounted. */
+/* A private mount namespace, with fusectl mounted in it. */
 static int enter_namespace(void)
 {
 	struct statfs st;
@@ -69,9 +69,9 @@ static int enter_namespace(void)
 }
 
 /*
- * A FUSE mount may dirty only a small share of the memory, below which every
- * write(2) starts writeback or waits for it.  Tests say themselves when
- * writeback starts, also on machines with little memory.
+ * A FUSE mount may dirty only a small share of memory, below which every
+ * write(2) starts writeback or waits for it.  Tests control when writeback
+ * starts, also on machines with little memory.
  */
 static void lift_dirty_limit(unsigned int minor)
 {
@@ -111,7 +111,7 @@ static int make_dir(struct mnt *m)
 	const char *tmp = getenv("TMPDIR");
 	char *dir = m->guard.note->dir;
 
-	/* The guard sees the name before there is such a directory. */
+	/* Tell the guard the name before the directory exists. */
 	snprintf(dir, sizeof(m->guard.note->dir), "%s/fuse_wb.XXXXXX",
 		 tmp ? tmp : "/tmp");
 	if (!mkdtemp(dir)) {
@@ -151,20 +151,20 @@ int mnt_start(struct mnt *m, const struct server_opts *opts)
 		if (m->server < 0)
 			ret = failed("starting the server");
 	}
-	/* From here on the server alone keeps the connection alive. */
+	/* From here on only the server keeps the connection alive. */
 	close(dev_fd);
 	if (ret)
 		return ret;
 
-	/* The kernel sends nothing else before INIT has been answered. */
+	/* The kernel sends nothing else before the reply to INIT. */
 	seq = await_req(m, FUSE_INIT, REQ_REPLIED, 1);
 	if (!seq)
 		return -1;
 	errno = m->log->ev[seq - 1].err;
-	return errno ? failed("the server's answer to INIT") : 0;
+	return errno ? failed("the server's reply to INIT") : 0;
 }
 
-/* The server has been killed: its end by other means is a failure. */
+/* The server has been killed: any other end is a failure. */
 static int reap_server(pid_t pid)
 {
 	int status;
@@ -175,7 +175,7 @@ static int reap_server(pid_t pid)
 		return 0;
 	if (WIFEXITED(status) && !WEXITSTATUS(status))
 		return 0;
-	fprintf(stderr, "# the server ended by itself, status %#x\n", status);
+	fprintf(stderr, "# the server terminated unexpectedly, status %#x\n", status);
 	return -1;
 }
 
@@ -184,7 +184,7 @@ int mnt_stop(struct mnt *m)
 	int ret;
 
 	ret = guard_finish(&m->guard);
-	/* Where the guard failed the server may live: do not wait for it. */
+	/* If the guard failed, the server may be alive: do not wait for it. */
 	if (ret && m->server > 0)
 		kill(m->server, SIGKILL);
 	if (!ret && m->server > 0)
@@ -222,7 +222,7 @@ int fence(struct mnt *m)
 	char path[128];
 	struct stat st;
 
-	/* A new name each time, so that the kernel has to ask. */
+	/* A new name each time, so that the kernel has to send a LOOKUP. */
 	snprintf(path, sizeof(path), "%s/no-such-%u", m->dir, m->fences++);
 	if (!stat(path, &st)) {
 		fprintf(stderr, "# %s exists\n", path);
@@ -284,7 +284,7 @@ int call_stays_blocked(struct mnt *m, struct call *c)
 			return state;
 	} while (now_usec() < deadline);
 
-	return call_lost(c, "to stay where it is");
+	return call_lost(c, "to stay blocked");
 }
 
 int await_req(struct mnt *m, __u32 opcode, enum req_step step, int nth)
@@ -406,7 +406,7 @@ int server_freeze(struct mnt *m)
 
 	if (kill(m->server, SIGSTOP))
 		return failed("stopping the server");
-	/* It has stopped when every thread of it has. */
+	/* The server has stopped when each of its threads has. */
 	while (!waitid(P_PID, m->server, &info, WSTOPPED | WNOHANG)) {
 		if (info.si_pid)
 			return 0;
@@ -439,7 +439,7 @@ void fill_pattern(void *buf, size_t len, unsigned int seed)
 	unsigned char *p = buf;
 	size_t i;
 
-	/* As 251 is prime, no two pages of a file are alike. */
+	/* As 251 is prime, no two pages of a file are equal. */
 	for (i = 0; i < len; i++)
 		p[i] = (i + i / 251 + seed * 101) % 251;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * One FUSE mount with its server and its guard, and what tests ask of it.
+ * One FUSE mount with its server and its guard, and the functions for tests.
  *
  * The functions that return int return 0, or -1 after printing what went wrong.
  */
@@ -20,7 +20,7 @@
 #define MNT_NAME_MAX	128
 
 /**
- * struct mnt - one FUSE mount, in a mount namespace of the test's own
+ * struct mnt - one FUSE mount, in the test's private mount namespace
  * @test: the test's full name, "fixture.variant.test"
  * @seconds: after which the guard ends the test; 0: GUARD_SECONDS
  * @dir: the mount point
@@ -30,8 +30,8 @@
  * @dev: the number of the server's descriptor of /dev/fuse
  * @server: the server's pid
  * @log: the server's log
- * @guard: who cleans up
- * @calls: the calls that threads of the test have under way
+ * @guard: the process that cleans up
+ * @calls: the calls that threads of the test have in flight
  * @fences: fences sent so far
  */
 struct mnt {
@@ -49,29 +49,29 @@ struct mnt {
 	unsigned int fences;
 };
 
-/* What is missing for a mount, as a sentence for SKIP; NULL: nothing. */
+/* What is missing for a mount, as a message for SKIP; NULL: nothing. */
 const char *mnt_missing(void);
 
-/* Mount and start the server.  After an error too, mnt_stop() has to follow. */
+/* Mount and start the server.  mnt_stop() has to follow even after an error. */
 int mnt_start(struct mnt *m, const struct server_opts *opts);
 
-/* Abort the connection and undo all that mnt_start() did. */
+/* Abort the connection and undo what mnt_start() did. */
 int mnt_stop(struct mnt *m);
 
 /* Open a file of the mount.  Return: the descriptor, or -1. */
 int mnt_open(struct mnt *m, const char *name, int flags);
 
-/* Abort the connection through fusectl: nothing more is answered. */
+/* Abort the connection through fusectl: there are no more replies. */
 int mnt_abort(struct mnt *m);
 
 /**
- * fence() - send a request that has nothing to do with anything else
+ * fence() - send a request that depends on no other
  * @m: the mount
  *
- * The kernel hands requests to the server in the order in which they were
- * sent.  So when this returns, the arrival of whatever a thread that is
- * blocked had sent before is in the log.  What waits in the background queue
- * for its turn is not sent yet: tests stay below max_background.
+ * The kernel hands requests to the server in the order in which they were sent.
+ * So when this returns, the log has the arrival of everything that a blocked
+ * thread had sent before.  Requests in the background queue are not sent yet:
+ * tests stay below max_background.
  */
 int fence(struct mnt *m);
 
@@ -85,12 +85,12 @@ struct call *mnt_call(struct mnt *m, const struct call_op *op,
  * @op: the kind of call
  * @arg: its arguments
  *
- * Return: what the call returned, with errno; -1 with errno ETIMEDOUT when it
- * did not return within WAIT_SECONDS, of which all has been printed.
+ * Return: what the call returned, with errno; -1 with errno ETIMEDOUT if it did
+ * not return within WAIT_SECONDS, which has been printed.
  */
 long mnt_run(struct mnt *m, const struct call_op *op, struct call_arg arg);
 
-/* The same for a write(2) of a word to a file of the kernel's. */
+/* The same for a write(2) of a word to a kernel file. */
 long mnt_tell(struct mnt *m, const char *path, char *word);
 
 /**
@@ -98,51 +98,53 @@ long mnt_tell(struct mnt *m, const char *path, char *word);
  * @m: the mount
  * @c: the call
  *
- * It has to sleep before and after a fence, not to have run meanwhile, and not to
- * have returned: so what it has sent, and waits for, is in the log.
+ * It must sleep before and after a fence, must not have run between, and must not
+ * have returned: so the requests that it has sent and waits for are in the log.
  *
  * Return: an enum call_state, as call_wait_blocked().
  */
 int call_stays_blocked(struct mnt *m, struct call *c);
 
 /*
- * Every request of one kind on the mount: sleep until the nth is there (0:
- * none came in time, which has been printed), look for the nth (0: there is
- * none), and count.
+ * For requests of one kind on the mount: sleep until the nth has arrived (0:
+ * timed out, which has been printed), look up the nth (0: there is none), and
+ * count them.
  */
 int await_req(struct mnt *m, __u32 opcode, enum req_step step, int nth);
 int find_req(struct mnt *m, __u32 opcode, enum req_step step, int nth);
 int count_req(struct mnt *m, __u32 opcode, enum req_step step);
 
 /*
- * A write(2) will change the times of the file, which then have to be sent.
- * Without this, it may come in the same tick as the file's creation.
+ * Makes a later write(2) change the times of the file, so that they have to be
+ * sent.  Without this, it may fall into the same tick as the file's creation.
  */
 int make_file_old(int fd);
 
 /*
- * Open a file, which is new or not, and dirty a byte and its times.
+ * Open or create a file, and dirty a byte and its times.
  *
  * Return: the descriptor, or -1.
  */
 int open_dirty_file(struct mnt *m, const char *name);
 
-/* Send what is dirty in a file and do not wait for the answers. */
+/* Send the dirty data of a file without waiting for the replies. */
 int start_writeback(struct mnt *m, int fd);
 
 /*
- * Sleep until every WRITE that was sent has its answer: so that a test of
- * something else does not depend on fsync.
+ * Sleep until every WRITE that was sent has its reply: so a test of something
+ * else does not depend on fsync.
  */
 int await_writes(struct mnt *m);
 
 /*
- * close(2) of a copy of a descriptor, in a new thread: it waits for the answers
- * to all WRITEs of the file, and the descriptor is still there.
+ * close(2) of a copy of a descriptor, in a new thread: it waits for the replies
+ * to all WRITEs of the file, and the descriptor stays open.
  */
 struct call *mnt_call_close(struct mnt *m, int fd);
 
-/* A copy of the server's descriptor of /dev/fuse, for replies of the test's own. */
+/*
+ * A copy of the server's /dev/fuse descriptor, for replies that the test sends.
+ */
 int mnt_dev(struct mnt *m);
 
 /**
@@ -154,14 +156,14 @@ int mnt_dev(struct mnt *m);
  */
 int mnt_backing_open(struct mnt *m, int fd);
 
-/* The same for an empty file in memory, which stays until the test ends. */
+/* The same for an empty memfd, which stays open until the test ends. */
 int mnt_backing_memfd(struct mnt *m);
 
-/* The same, and wait for it.  Return: what close(2) did. */
+/* The same, and wait for it.  Return: the result of close(2). */
 int close_copy(struct mnt *m, int fd);
 
 /*
- * The server stops, as a frozen or traced process does: it reads no request and
+ * Stop the server, like a frozen or traced process: it reads no request and
  * obeys no command until it is thawed.
  */
 int server_freeze(struct mnt *m);
@@ -171,18 +173,18 @@ int server_thaw(struct mnt *m);
 int hold_req(struct mnt *m, __u32 opcode);
 
 /*
- * Fill with bytes that tell a page from every other, and that differ in every
- * place from those of another seed below 251.
+ * Fill with bytes that differ between pages, and that differ at every offset
+ * from those of another seed below 251.
  */
 void fill_pattern(void *buf, size_t len, unsigned int seed);
 
 /*
- * Fill much of the memory that is free with bytes that nobody expects: so that
- * a page which is not filled as it has to be shows them.
+ * Fill much of free memory with unexpected bytes: so a page that is not
+ * initialized as it must be shows them.
  */
 void soil_free_memory(void);
 
-/* The first byte in which two buffers differ, or -1. */
+/* The offset of the first byte that differs, or -1. */
 long first_difference(const void *a, const void *b, size_t len);
 
 #endif

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Whose mtime the server keeps, when the last close has been.
+ * The mtime that the server has after the last close.
  *
- * With the writeback cache the kernel's time counts, and the server sets its own,
- * a later one, at each WRITE: SETATTR has to follow the last of them.  A sound
- * kernel notes that the server has carried out a WRITE, and sends the times once
- * more on close, and only once.  A broken one goes by the inode alone, which is
+ * With the writeback cache the kernel's mtime counts, and the server sets its
+ * own, a later one, at each WRITE: SETATTR must follow the last WRITE.  A sound
+ * kernel notes that the server has carried out a WRITE, and resends the times
+ * once on close.  A broken one relies on the inode's dirty state alone, which is
  * clean when the times were sent while the data was dirty, or when the file was
- * changed twice in one tick of the clock: the file gets a new mtime when the
- * kernel has forgotten it.
+ * changed twice in one clock tick: the file changes its mtime once the kernel has
+ * dropped the inode.
  *
  * Promise: policy-07
  */
@@ -32,9 +32,7 @@ enum mtime_change {
 	CHANGE_DIRECT,
 };
 
-/*
- *   fd, map, direct: "file", one page at least
- */
+/* fd, map, direct: "file", at least one page */
 FIXTURE(mtime)
 {
 	struct mnt m;
@@ -60,7 +58,7 @@ static void setup_file(struct __test_metadata *_metadata,
 	fill_pattern(self->data, self->page, 1);
 	ASSERT_EQ(0, server_put(self->m.ctl, FILE_NAME, 0, self->data,
 				self->page));
-	/* So that the first change is one of the times, too */
+	/* So that the first change already updates the times */
 	ASSERT_EQ(0, server_set_times(self->m.ctl, FILE_NAME, OLD_SECONDS));
 	snprintf(self->path, sizeof(self->path), "%s/" FILE_NAME, self->m.dir);
 	snprintf(self->other, sizeof(self->other), "%s/" OTHER_NAME,
@@ -89,7 +87,7 @@ static bool same_time(struct timespec a, struct timespec b)
 	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-/* Has the server the mtime that the kernel shows, when the file is closed? */
+/* Does the server have the mtime that the kernel shows, after the close? */
 static bool server_has_mtime(struct __test_metadata *_metadata, struct mnt *m,
 			     int fd, struct stat *kernel)
 {
@@ -101,7 +99,7 @@ static bool server_has_mtime(struct __test_metadata *_metadata, struct mnt *m,
 	return same_time(kernel->st_mtim, server.st_mtim);
 }
 
-/* The call sends the times while a page is dirty, and its WRITE is to come. */
+/* The call sends the times while a page is dirty, before its WRITE. */
 TEST_F(mtime, close_sends_again_what_rename_sent_before_the_write)
 {
 	struct mnt *m = &self->m;
@@ -131,7 +129,7 @@ TEST_F(mtime, close_sends_again_what_fallocate_sent_before_the_write)
 	}
 }
 
-/* And no more often than there is something new. */
+/* And not when nothing has changed. */
 TEST_F(mtime, times_are_sent_once)
 {
 	struct mnt *m = &self->m;
@@ -149,7 +147,7 @@ TEST_F(mtime, times_are_sent_once)
 		EXPECT_EQ(1, pread(fd, self->data, 1, 0));
 		ASSERT_EQ(0, close(fd));
 		EXPECT_EQ(i, count_req(m, FUSE_SETATTR, REQ_ARRIVED)) {
-			TH_LOG("SETATTR was sent for nothing");
+			TH_LOG("SETATTR was sent without need");
 		}
 	}
 }
@@ -172,7 +170,7 @@ TEST_F(mtime, direct_write_keeps_the_time_of_the_server)
 	EXPECT_TRUE(same_time(before.st_mtim, after.st_mtim));
 }
 
-/* Two changes, of which the first leaves nothing that is not at the server. */
+/* Two changes, the first of which is completely at the server. */
 FIXTURE(ticks)
 {
 	struct _test_data_mtime t;
@@ -243,8 +241,8 @@ static int second_change(struct _test_data_mtime *t, enum mtime_change how)
 }
 
 /*
- * Luck decides whether the clock ticks between two changes: the mtime of each has
- * to be right, and some have to fall into one tick for the test to be one.
+ * Whether the clock ticks between two changes is random: the mtime of each must
+ * be right, and the test needs some that fall into one tick.
  */
 TEST_F(ticks, close_sends_the_time_of_two_changes_in_one_tick)
 {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Killing those who change a file's name or blocks while a flusher sends its times.
+ * SIGKILL for a task that changes a file's name or blocks while a flusher sends its
+ * times.
  *
  * With the writeback cache such a call sends the file's new ctime before it returns,
- * and waits until nobody else is writing the inode: a flusher that waits for the
- * reply to SETATTR.  The directory is locked meanwhile.  On a broken kernel SIGKILL
- * does not end that, and every user of the directory waits; Linux 6.12 is such a
- * kernel.  On a sound one it does, and somebody else sends the new ctime.
+ * and waits until no other task writes the inode, such as a flusher that waits for
+ * the reply to SETATTR.  It holds the directory lock meanwhile.  On a broken kernel,
+ * such as Linux 6.12, SIGKILL does not end that wait, and every user of the
+ * directory waits.  On a sound one it does, and another task sends the new ctime.
  *
  * Promise: kill
  */
@@ -60,7 +61,9 @@ FIXTURE_TEARDOWN(busy)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* The child is gone, nobody waits, and the server gets what the kernel shows. */
+/*
+ * The child is gone, no task waits, and the server gets what the kernel shows.
+ */
 static void check_killed(struct __test_metadata *_metadata,
 			 struct _test_data_busy *self, const struct call_op *op,
 			 struct call_arg arg, __u32 opcode)
@@ -71,7 +74,7 @@ static void check_killed(struct __test_metadata *_metadata,
 	pid = child_start(CLONE_FILES, op, arg);
 	ASSERT_LT(0, pid);
 	ASSERT_NE(0, await_req(&self->m, opcode, REQ_REPLIED, 1));
-	/* No fence: it may have the lock of the directory. */
+	/* No fence: the call may hold the directory lock. */
 	ASSERT_TRUE(child_await_blocked(pid, op));
 	EXPECT_EQ(self->sent + 1,
 		  count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED));
@@ -83,7 +86,7 @@ static void check_killed(struct __test_metadata *_metadata,
 	EXPECT_EQ(self->sent,
 		  count_req(&self->m, FUSE_SETATTR, REQ_REPLIED));
 
-	/* Before anybody else has it sent. */
+	/* Before any other task has it sent. */
 	ASSERT_EQ(1, server_release(self->m.ctl, 1));
 	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED,
 			       self->sent + 2)) {
@@ -141,7 +144,7 @@ TEST_F(busy, setxattr_behind_a_flusher_ends)
 {
 	const struct req_match setxattrs = { .opcode = FUSE_SETXATTR };
 
-	/* The server has none, but says that all went well. */
+	/* The server has none, but reports success. */
 	ASSERT_EQ(0, server_fail(self->m.ctl, &setxattrs, 0));
 	check_killed(_metadata, self, &call_setxattr, (struct call_arg){
 		.fd = self->fd }, FUSE_SETXATTR);

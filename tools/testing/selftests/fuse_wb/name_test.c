@@ -2,11 +2,11 @@
 /*
  * Calls that change no data of a file, while its data is under writeback.
  *
- * With the writeback cache the kernel keeps a file's ctime, and tells the server
- * of it when a name of the file changes, or its blocks do.  For that it writes
- * the inode, not its pages.  A broken kernel waits for the pages all the same:
- * then a rename waits for a slow WRITE, and whoever wants a name in the directory
- * waits for the rename.
+ * With the writeback cache the kernel keeps a file's ctime, and sends it to the
+ * server when a name or the blocks of the file change.  For that it writes the
+ * inode, not its pages.  A broken kernel waits for the pages as well: then a
+ * rename waits for a slow WRITE, and all users of the directory wait for the
+ * rename.
  *
  * Promise: names-do-not-wait
  */
@@ -39,7 +39,7 @@ FIXTURE_SETUP(name)
 	snprintf(self->path, sizeof(self->path), "%s/file", self->m.dir);
 	snprintf(self->other, sizeof(self->other), "%s/other", self->m.dir);
 	fill_pattern(self->data, LEN, 1);
-	/* So that write(2) changes its times, whatever the clock says. */
+	/* Makes write(2) change its times, whatever the clock says. */
 	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->data, 1));
 	ASSERT_EQ(0, server_set_times(self->m.ctl, "file", 1000));
 	self->fd = mnt_open(&self->m, "file", O_RDWR);
@@ -55,20 +55,20 @@ FIXTURE_TEARDOWN(name)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* It returned, the server has seen it and the new ctime, and WRITE is held. */
+/* It returned, the server got it and the new ctime, and WRITE is held. */
 static void check_call(struct __test_metadata *_metadata,
 		       struct _test_data_name *self, long ret, __u32 opcode)
 {
 	EXPECT_EQ(0, ret) {
 		TH_LOG("the call failed: %s", strerror(errno));
 	}
-	/* The server logs an answer when the kernel has it already. */
+	/* The log shows a reply only after the kernel has received it. */
 	EXPECT_NE(0, await_req(&self->m, opcode, REQ_REPLIED, 1));
 	EXPECT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_REPLIED, 1)) {
-		TH_LOG("the server was not told of the file's times");
+		TH_LOG("the server did not get the file's times");
 	}
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1)) {
-		TH_LOG("the call waited for the answer to WRITE");
+		TH_LOG("the call waited for the reply to WRITE");
 	}
 	EXPECT_LE(1, server_release(self->m.ctl, 0));
 }
@@ -96,7 +96,7 @@ TEST_F(name, unlink_does_not_wait_for_held_write)
 	check_call(_metadata, self, ret, FUSE_UNLINK);
 }
 
-/* Of bytes that are there: no page changes. */
+/* Within allocated bytes: no page changes. */
 TEST_F(name, allocation_does_not_wait_for_held_write)
 {
 	struct call_arg arg = { .fd = self->fd, .len = LEN };

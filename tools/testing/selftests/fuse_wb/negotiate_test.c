@@ -2,14 +2,14 @@
 /*
  * With the writeback cache, and without.
  *
- * The server asks for FUSE_WRITEBACK_CACHE in its answer to INIT, or does not.
- * A sound kernel keeps data back, trusts its own size and times and flushes them
- * on the one kind of connections, and does nothing of this on the other: a write
- * is sent before write(2) returns, and the server is believed.  What the server
- * says of single files holds on both.
+ * The server requests FUSE_WRITEBACK_CACHE in its reply to INIT, or does not.
+ * With it, a sound kernel delays writes, trusts its own size and times and
+ * flushes them; without it, it does none of this: a write is sent before
+ * write(2) returns, and the server's attributes are used.  The flags that the
+ * server returns for single files work on both.
  *
- * Files with DAX have no pages to keep back.  Only virtiofs has such files, and
- * there is none in the guest.
+ * Files with DAX have no pages to write back.  Only virtiofs has such files, and
+ * the guest has no virtiofs.
  *
  * Promise: policy-05
  */
@@ -89,7 +89,7 @@ TEST_F(policy, readdir_lists_the_names)
 	EXPECT_EQ(0, count_req(&self->m, FUSE_READDIRPLUS, REQ_ARRIVED));
 }
 
-/* Attributes that the kernel does not change are the server's in any case. */
+/* Attributes that the kernel does not change always come from the server. */
 TEST_F(policy, stat_asks_when_it_has_to)
 {
 	const struct stat other = { .st_mode = 0444, .st_uid = 1234,
@@ -100,7 +100,7 @@ TEST_F(policy, stat_asks_when_it_has_to)
 	EXPECT_EQ(self->len, st.st_size);
 	EXPECT_EQ(OLD_SECONDS, st.st_mtim.tv_sec);
 	EXPECT_EQ(0, count_req(&self->m, FUSE_GETATTR, REQ_ARRIVED)) {
-		TH_LOG("attributes are asked for that LOOKUP brought");
+		TH_LOG("GETATTR was sent for attributes that LOOKUP returned");
 	}
 
 	ASSERT_EQ(0, server_setattr(self->m.ctl, FILE_NAME, &other,
@@ -113,7 +113,7 @@ TEST_F(policy, stat_asks_when_it_has_to)
 	EXPECT_EQ(77, st.st_atim.tv_sec);
 }
 
-/* FOPEN_DIRECT_IO: the page cache has no part in it. */
+/* FOPEN_DIRECT_IO: the page cache is not used. */
 TEST_F(policy, direct_io_file_is_not_cached)
 {
 	struct call *c;
@@ -138,7 +138,7 @@ TEST_F(policy, direct_io_file_is_not_cached)
 	EXPECT_EQ(2, count_req(&self->m, FUSE_READ, REQ_ARRIVED));
 }
 
-/* FOPEN_KEEP_CACHE: what was read once is not read after the next open. */
+/* FOPEN_KEEP_CACHE: cached data is not read again after the next open. */
 TEST_F(policy, open_keeps_or_drops_cached_pages)
 {
 	int fd, reads;
@@ -163,7 +163,7 @@ TEST_F(policy, open_keeps_or_drops_cached_pages)
 	EXPECT_LT(reads, count_req(&self->m, FUSE_READ, REQ_ARRIVED));
 }
 
-/* FOPEN_NOFLUSH is for files that have nothing to flush. */
+/* FOPEN_NOFLUSH is for files without data to flush. */
 TEST_F(policy, noflush_file_is_flushed_when_it_may_be_dirty)
 {
 	int fd;
@@ -181,7 +181,7 @@ TEST_F(policy, noflush_file_is_flushed_when_it_may_be_dirty)
 	EXPECT_EQ('x', self->seen[0]);
 }
 
-/* A connection whose server asked for the writeback cache. */
+/* A connection with the writeback cache. */
 FIXTURE(cached)
 {
 	struct _test_data_policy p;
@@ -206,7 +206,9 @@ TEST_F(cached, write_returns_before_the_server_has_seen_a_byte)
 {
 	struct _test_data_policy *p = &self->p;
 
-	/* The first write asks for security.capability, and never again. */
+	/*
+	 * The first write queries security.capability, and later ones do not.
+	 */
 	ASSERT_EQ(1, pwrite(p->fd, p->data, 1, 0));
 	ASSERT_EQ(0, server_freeze(&p->m));
 	EXPECT_EQ(p->len, mnt_run(&p->m, &call_pwrite, (struct call_arg){
@@ -216,13 +218,13 @@ TEST_F(cached, write_returns_before_the_server_has_seen_a_byte)
 	ASSERT_EQ(0, fence(&p->m));
 	EXPECT_EQ(0, count_req(&p->m, FUSE_WRITE, REQ_ARRIVED));
 
-	/* The control: it is kept, not lost. */
+	/* The control: the data is cached, not lost. */
 	ASSERT_EQ(0, start_writeback(&p->m, p->fd));
 	ASSERT_EQ(0, await_writes(&p->m));
 	EXPECT_EQ(2 * p->len, server_size(p->m.ctl, FILE_NAME));
 }
 
-/* A connection whose server did not. */
+/* A connection without it. */
 FIXTURE(through)
 {
 	struct _test_data_policy p;
@@ -254,7 +256,7 @@ TEST_F(through, write_returns_when_write_is_answered)
 	EXPECT_EQ(100U, p->m.log->ev[seq - 1].req.off);
 	EXPECT_EQ(5U, p->m.log->ev[seq - 1].req.size);
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&p->m, c)) {
-		TH_LOG("write(2) did not wait for the answer to WRITE");
+		TH_LOG("write(2) did not wait for the reply to WRITE");
 	}
 	ASSERT_EQ(1, server_release(p->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
@@ -293,7 +295,7 @@ TEST_F(through, larger_size_of_server_is_believed)
 	check_server_size(_metadata, p, p->len + 100);
 }
 
-/* A broken kernel has times of its own, and tells the server of them. */
+/* A broken kernel keeps its own times, and sends them to the server. */
 TEST_F(through, times_of_server_are_believed)
 {
 	struct _test_data_policy *p = &self->p;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * FUSE_NOTIFY_STORE and FUSE_NOTIFY_RETRIEVE near the end of all files.
+ * FUSE_NOTIFY_STORE and FUSE_NOTIFY_RETRIEVE near the maximum file size.
  *
- * Both name a place by 64 bits without a sign, and i_size has one.  A sound kernel
- * refuses to store beyond the largest file, and has nothing to give from there.
- * Linux 6.12 adds offset and size without a look: the sum may be negative as i_size,
- * or begin anew at 0, and pages are stored where no file can have any.
+ * Both take an unsigned 64-bit offset, and i_size is signed.  A sound kernel refuses
+ * to store beyond the maximum file size, and retrieves nothing from there.  Linux
+ * 6.12 adds offset and size unchecked: the sum may be negative as i_size, or wrap
+ * around to 0, and pages are stored where no file can have any.
  *
  * Promise: notify-limits
  */
@@ -81,7 +81,7 @@ static int store(struct _test_data_notified *self, __u64 off, const void *data,
 	return server_raw(self->m.ctl, &msg, msg.out.len);
 }
 
-/* Have it ask for as many.  Return: as server_raw(). */
+/* Have it retrieve as many.  Return: as server_raw(). */
 static int retrieve(struct _test_data_notified *self, __u64 off, __u32 size)
 {
 	struct {
@@ -97,7 +97,7 @@ static int retrieve(struct _test_data_notified *self, __u64 off, __u32 size)
 	return server_raw(self->m.ctl, &msg, sizeof(msg));
 }
 
-/* The file is as long as that, to those who ask the kernel and nobody else. */
+/* The file has that size for users of the kernel's attributes only. */
 static void check_size(struct __test_metadata *_metadata,
 		       struct _test_data_notified *self, __u64 size)
 {
@@ -108,7 +108,9 @@ static void check_size(struct __test_metadata *_metadata,
 	EXPECT_EQ(size, stx.stx_size);
 }
 
-/* Where nothing is stored, for it is, or ends, beyond LLONG_MAX. */
+/*
+ * Positions where nothing may be stored, as they are or end beyond LLONG_MAX.
+ */
 static const struct {
 	__u64 off;
 	__u32 size;
@@ -130,7 +132,7 @@ TEST_F(notified, store_beyond_the_largest_file_is_refused)
 {
 	unsigned int i;
 
-	/* Not what the file holds: it would be seen. */
+	/* Differs from the contents of the file: a store would be seen. */
 	fill_pattern(self->seen, LEN, 2);
 	for (i = 0; i < ARRAY_SIZE(beyond); i++) {
 		EXPECT_EQ(EINVAL, store(self, beyond[i].off, self->seen,
@@ -150,7 +152,7 @@ TEST_F(notified, store_beyond_the_largest_file_is_refused)
 	memcpy(self->data + LEN, self->data, PAGE);
 	ASSERT_EQ(0, store(self, LEN, self->data, PAGE));
 	check_size(_metadata, self, LEN + PAGE);
-	/* Not beyond, for which the kernel may ask the server. */
+	/* Not beyond EOF, where the kernel may query the server. */
 	EXPECT_EQ(LEN + PAGE, pread(self->fd, self->seen, LEN + PAGE, 0));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN + PAGE));
 }
@@ -182,7 +184,7 @@ TEST_F(notified, retrieve_beyond_the_largest_file_gets_nothing)
 		int ret = retrieve(self, beyond[i].off,
 				   beyond[i].size ?: ~0U);
 
-		/* To refuse it is as good. */
+		/* Refusing it is fine, too. */
 		if (ret == EINVAL)
 			continue;
 		EXPECT_EQ(0, ret);

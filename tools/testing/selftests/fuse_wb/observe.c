@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * observe [-l] [PATTERN...]: make the observations whose names match one of the globs, or
- * all; !GLOB leaves out.  With -l only print their names.
+ * all; !GLOB excludes.  With -l only print their names.
  *
- * Prints lines "area.name[.key]: text" to standard output.  Keys of its own are
- * "deadline" for an observation that had to be ended, "broken" for one that could not
- * come to what it observes, and "skipped" for one that needs what is not here.
+ * Prints lines "area.name[.key]: text" to standard output.  Its own keys are "deadline"
+ * for an observation that exceeded its deadline, "broken" for one whose setup failed, and
+ * "skipped" for one whose requirements are missing.
  */
 
 #include <fnmatch.h>
@@ -21,10 +21,13 @@
 #include "observe.h"
 #include "wait.h"
 
-/* For the guard to clean up, and for what hangs on to the mount to end. */
+/*
+ * Give the guard time to clean up, and processes that use the mount time to
+ * end.
+ */
 #define LEAVE_SECONDS	20
 
-/* In memory that the process of an observation shares with ours. */
+/* In memory shared with the process of an observation. */
 struct obs_text {
 	size_t len;
 	char text[32 << 10];
@@ -81,7 +84,7 @@ void saw_key(struct obs *o, const char *key, const char *fmt, ...)
 	va_end(args);
 }
 
-/* Its kids die when the connection has been aborted, if not before. */
+/* Its children die when the connection is aborted, if not before. */
 static void finish(struct obs *o)
 {
 	int i;
@@ -105,7 +108,7 @@ void need(struct obs *o, bool holds, const char *file, int line,
 {
 	if (holds)
 		return;
-	/* One of its kids cannot clean up. */
+	/* A child cannot clean up. */
 	if (getpid() != o->pid) {
 		saw_key(o, "broken", "%s:%d: %s, in a child", file, line, condition);
 		_exit(1);
@@ -139,7 +142,7 @@ static void make(const struct observation *what, struct obs_text *text)
 	finish(o);
 }
 
-/* Wait for the end of an observation's process; one that stays is left behind. */
+/* Wait for an observation's process to end; leave it if it does not. */
 static void await_end(const struct observation *what, struct obs_text *text,
 		      pid_t pid)
 {
@@ -171,7 +174,7 @@ static int observe(const struct observation *what)
 	if (pid < 0)
 		return -1;
 	if (!pid) {
-		/* Nothing but we ourselves may write there. */
+		/* Only this process may write there. */
 		dup2(STDERR_FILENO, STDOUT_FILENO);
 		make(what, text);
 	}
@@ -180,11 +183,11 @@ static int observe(const struct observation *what)
 		say(text, what->name, "broken", "saw nothing");
 	failed = fwrite(text->text, 1, text->len, stdout) != text->len;
 	failed |= fflush(stdout);
-	/* Not unmapped: a process that was left behind may still write there. */
+	/* Not unmapped: a process that was left may still write there. */
 	return failed ? -1 : 0;
 }
 
-/* The observation is named, or nothing is but what to leave out. */
+/* The observation is named, or only exclusions are given. */
 static bool chosen(const struct observation *what, char **globs)
 {
 	bool some = false, named = false;

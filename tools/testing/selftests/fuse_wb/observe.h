@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What a user can observe on a FUSE mount: small functions that make system calls and
- * print what came of them, for a comparison of two kernels.
+ * What users can observe on a FUSE mount: small functions that make system calls and
+ * print the results, for a comparison of two kernels.
  *
- * An observation judges nothing.  What it prints has to be the same each time it runs
- * on one kernel: no times, addresses, pids or numbers of requests, and nothing that
- * depends on who is faster.  It runs in a process of its own, with a mount, a server and
- * a guard of its own, and with a deadline, so it may hang.
+ * An observation judges nothing.  It must print the same each time it runs on one
+ * kernel: no times, addresses, pids or numbers of requests, and nothing that depends on
+ * races.  It runs in its own process, with its own mount, server and guard, and with a
+ * deadline, so it may hang.
  */
 
 #ifndef FUSE_WB_OBSERVE_H
@@ -40,7 +40,7 @@ struct obs_text;
  * @next: in the list of all
  * @name: "area.name"
  * @fn: makes it
- * @opts: the server that it wants
+ * @opts: the server options that it needs
  * @arg: for several that share a function, see observe_kill.c
  */
 struct observation {
@@ -58,8 +58,8 @@ void observation_add(struct observation *what);
  * @m: its mount
  * @what: which one it is
  * @pid: its process
- * @text: what has been seen
- * @since: requests() and sent() look at what is in the log behind this entry
+ * @text: what was observed
+ * @since: requests() and sent() look at the log after this entry
  * @kids: processes to be killed at the end
  * @nr_kids: how many
  */
@@ -75,7 +75,7 @@ struct obs {
 
 /*
  * OBSERVE(area, name, .writeback_cache = true) { ... }: a function that gets a
- * struct obs *o; behind the name are fields of struct server_opts.
+ * struct obs *o; after the name are fields of struct server_opts.
  */
 #define OBSERVE(area_, name_, ...)					\
 	static void observe_##area_##_##name_(struct obs *o);		\
@@ -91,7 +91,10 @@ struct obs {
 	}								\
 	static void observe_##area_##_##name_(struct obs *o)
 
-/* The same observation with the writeback cache, and as NAME_without_cache without. */
+/*
+ * The same observation with the writeback cache, and as NAME_without_cache
+ * without it.
+ */
 #define OBSERVE_BOTH(area_, name_, ...)					\
 	static void observe_##area_##_##name_(struct obs *o);		\
 	static struct observation area_##_##name_##_observations[2] = {	\
@@ -119,11 +122,13 @@ void saw(struct obs *o, const char *fmt, ...);
 __printf(3, 4)
 void saw_key(struct obs *o, const char *key, const char *fmt, ...);
 
-/* The observation cannot be made here, as a sentence; does not return. */
+/*
+ * Skip: the observation cannot be made here, for this reason; does not return.
+ */
 void lacks(struct obs *o, const char *missing);
 
 /*
- * What has to be so for the observation to mean anything: when it is not, this is
+ * What must hold for the observation to mean anything: if it does not, this is
  * printed, an error on any kernel, and the observation ends.
  */
 #define NEED(o, condition)						\
@@ -131,9 +136,7 @@ void lacks(struct obs *o, const char *missing);
 void need(struct obs *o, bool holds, const char *file, int line,
 	  const char *condition);
 
-/*
- * Texts.  Each stays until the function has been called eight more times.
- */
+/* Texts.  Each is valid until the function has been called eight more times. */
 
 /* What a system call returned: a number, or the name of the errno. */
 const char *result(long ret);
@@ -141,10 +144,10 @@ const char *result(long ret);
 /* "blocked", or what it returned: see call_stays_blocked(). */
 const char *state(struct obs *o, struct call *c);
 
-/* Make a call that may block: what it returned, or "ETIMEDOUT" at the deadline. */
+/* Make a call that may block: its result, or "ETIMEDOUT" at the deadline. */
 const char *run(struct obs *o, const struct call_op *op, struct call_arg arg);
 
-/* What it returned in the end, or "has not returned" at the deadline. */
+/* The result in the end, or "has not returned" at the deadline. */
 const char *outcome(struct call *c);
 
 /* Bytes: "100 x, 200 zeroes". */
@@ -153,19 +156,19 @@ const char *bytes(const void *buf, size_t len);
 /* The bytes of a file at the server. */
 const char *server_bytes(struct obs *o, const char *name);
 
-/* What pread(2) of a descriptor says: bytes, or an errno. */
+/* The result of pread(2) of a descriptor: bytes, or an errno. */
 const char *read_bytes(int fd, off_t off, size_t len);
 
 /* The same, or "blocked". */
 const char *read_or_block(struct obs *o, int fd, off_t off, size_t len);
 
 /*
- * These and mark(), sent() and arrived() have the server answer some other request
- * first, so that all that was sent before is in the log.
+ * These and mark(), sent() and arrived() first make the server reply to some other
+ * request, so that everything sent before is in the log.
  *
  * The requests of these kinds that arrived, in order, with their ranges: "WRITE 0+4096,
- * FSYNC".  Neighbours of one kind that lie next to each other are one.  The list of
- * opcodes ends with a 0.
+ * FSYNC".  Adjacent requests of one kind are merged.  The list of opcodes ends with a
+ * 0.
  */
 const char *requests(struct obs *o, ...);
 
@@ -173,9 +176,10 @@ const char *requests(struct obs *o, ...);
 const char *exchange(struct obs *o, ...);
 
 /*
- * A process makes the call, is killed when it sleeps in it, and: "does not wait", "waits,
- * SIGKILL ends it" or "waits, SIGKILL does not end it".  It shares the descriptors; when
- * it does not wait in the call, it may do so in its exit, with all that is mapped.
+ * A process makes the call and is killed when it sleeps in it; the result is "does not
+ * wait", "waits, SIGKILL ends it" or "waits, SIGKILL does not end it".  It shares the
+ * descriptors; when it does not wait in the call, it may do so in its exit, with
+ * everything mapped.
  */
 const char *kill_in(struct obs *o, const struct call_op *op,
 		    struct call_arg arg);
@@ -184,12 +188,12 @@ const char *kill_in(struct obs *o, const struct call_op *op,
 const char *kill_kid(struct obs *o, pid_t pid);
 
 /*
- * "ended" or "sleeps": a process that is left alone.  It sleeps when it stays where it is
- * while the server answers other requests.
+ * "ended" or "sleeps": a process that is left alone.  It sleeps if it stays where it is
+ * while the server replies to other requests.
  */
 const char *kid_state(struct obs *o, pid_t pid);
 
-/* From now on, requests(), exchange() and sent() forget what was before. */
+/* From now on, requests(), exchange() and sent() ignore what was before. */
 void mark(struct obs *o);
 
 /* Bytes of the requests of a kind that arrived. */
@@ -198,9 +202,7 @@ long sent(struct obs *o, __u32 opcode);
 /* Number of the requests of a kind that arrived. */
 int arrived(struct obs *o, __u32 opcode);
 
-/*
- * Steps that have to succeed.
- */
+/* Steps that must succeed. */
 
 /* A file at the server with @len bytes of @byte. */
 void obs_put(struct obs *o, const char *name, char byte, size_t len);
@@ -214,34 +216,37 @@ void obs_write(struct obs *o, int fd, char byte, off_t off, size_t len);
 char *obs_map(struct obs *o, int fd, size_t len);
 
 /*
- * What a file is, in four keys: "size" and "read" as the mount has it, what "fsync"
- * returns, and the bytes that are at the "server" then.
+ * The state of a file, in four keys: "size" and "read" as the mount has it, what
+ * "fsync" returns, and the bytes that are at the "server" then.
  */
 void obs_see(struct obs *o, int fd, const char *name);
 
 /* Hold all requests of a kind. */
 void obs_hold(struct obs *o, __u32 opcode);
 
-/* Answer all that is held, and hold no more. */
+/* Reply to all held requests, and stop holding. */
 void obs_release(struct obs *o);
 
-/* Send what is dirty, with WRITEs held, and wait for @nr of them to arrive. */
+/* Start writeback, with WRITEs held, and wait for @nr of them to arrive. */
 void obs_hold_writes(struct obs *o, int fd, int nr);
 
-/* fork(2) a process that is killed at the end; it has to call _exit(2). */
+/* fork(2) a process that is killed at the end; it must call _exit(2). */
 pid_t obs_fork(struct obs *o);
 
 /* Have a process make a call, as child_start(); it is killed at the end. */
 pid_t obs_child(struct obs *o, unsigned long flags, const struct call_op *op,
 		struct call_arg arg);
 
-/* A process of one's own making, to be killed at the end. */
+/* A process that the caller started, to be killed at the end. */
 void obs_add_kid(struct obs *o, pid_t pid);
 
-/* Memory that processes share. */
+/* Memory shared between processes. */
 void *obs_shared(struct obs *o, size_t size);
 
-/* A child is ready, and sleeps until it is killed; the parent waits for the former. */
+/*
+ * The child is ready, and sleeps until it is killed; the parent waits for the
+ * child to be ready.
+ */
 void obs_sleep(__u32 *ready);
 void obs_await(struct obs *o, __u32 *ready);
 

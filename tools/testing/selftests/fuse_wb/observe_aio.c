@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Asynchronous I/O by io_submit(2): results, and the order against what is dirty. */
+/*
+ * Asynchronous I/O by io_submit(2): results, and the order relative to dirty
+ * data.
+ */
 
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -135,7 +138,7 @@ OBSERVE(aio, second_write_fails, .async_dio = true, .max_write = PAGE, .max_page
 	fail_second(o, IOCB_CMD_PWRITE, FUSE_WRITE);
 }
 
-/* What is dirty is sent before; the cache is not stale when a write has ended. */
+/* Dirty data is sent before; the cache is not stale after a write. */
 OBSERVE_BOTH(aio, beside_dirty_pages, .async_dio = true)
 {
 	char *buf = new_buffer(o, 'w');
@@ -153,7 +156,9 @@ OBSERVE_BOTH(aio, beside_dirty_pages, .async_dio = true)
 	obs_see(o, cached, "file");
 }
 
-/* Its WRITE is held: io_submit(2) returns or not, and a cached reader waits or not. */
+/*
+ * Its WRITE is held: does io_submit(2) return, and does a cached reader wait?
+ */
 OBSERVE_BOTH(aio, held_write, .async_dio = true)
 {
 	char *buf = new_buffer(o, 'w');
@@ -179,7 +184,7 @@ OBSERVE_BOTH(aio, held_write, .async_dio = true)
 	obs_see(o, cached, "file");
 }
 
-/* RWF_DSYNC as O_DSYNC: FSYNC follows an asynchronous write. */
+/* RWF_DSYNC works as O_DSYNC: FSYNC follows an asynchronous write. */
 OBSERVE_BOTH(aio, o_dsync, .async_dio = true)
 {
 	char *buf = new_buffer(o, 'w');

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What close(2) says and does. */
+/* What close(2) returns and does. */
 
 #include "observe.h"
 
@@ -10,7 +10,7 @@ static void fail_writes(struct obs *o, int err)
 	NEED(o, !server_fail(o->m.ctl, &match, err));
 }
 
-/* What close(2) says when the WRITEs of the file failed. */
+/* What close(2) returns after WRITEs of the file failed. */
 static const char *close_after(struct obs *o, int err)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
@@ -92,7 +92,10 @@ static void close_by_others(struct obs *o)
 	saw_key(o, "others", "%s", text + 1);
 }
 
-/* A WRITE failed, and nobody asked: what do others hear that open the file and close it? */
+/*
+ * A WRITE failed, and was not reported yet: what is reported to other tasks
+ * that open the file and close it?
+ */
 OBSERVE(close, of_others_after_error, .writeback_cache = true)
 {
 	int fd = lose_write(o);
@@ -102,7 +105,7 @@ OBSERVE(close, of_others_after_error, .writeback_cache = true)
 	saw_key(o, "writer_again", "%s", result(close(fd)));
 }
 
-/* The same, and the writer says nothing until the others have been told. */
+/* The same, with the writer's close after the others'. */
 OBSERVE(close, of_others_before_writer, .writeback_cache = true)
 {
 	int fd = lose_write(o);
@@ -111,7 +114,7 @@ OBSERVE(close, of_others_before_writer, .writeback_cache = true)
 	saw_key(o, "writer", "%s", result(close(fd)));
 }
 
-/* Each close sends FLUSH, be it of a copy; the last one RELEASE. */
+/* Each close sends FLUSH, also of a copy; the last one RELEASE. */
 OBSERVE(close, of_copies, .writeback_cache = true)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
@@ -127,7 +130,7 @@ OBSERVE(close, of_copies, .writeback_cache = true)
 					      FUSE_RELEASE, 0));
 }
 
-/* dup2(2) closes in silence. */
+/* dup2(2) closes without reporting errors. */
 OBSERVE(close, by_dup2, .writeback_cache = true)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
@@ -139,7 +142,9 @@ OBSERVE(close, by_dup2, .writeback_cache = true)
 	saw_key(o, "close", "%s", result(close(fd)));
 }
 
-/* A child closes what it has inherited at its end: the data is out when it has ended. */
+/*
+ * A child closes inherited descriptors when it exits: its data is sent by then.
+ */
 OBSERVE(close, by_exit_of_child, .writeback_cache = true)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
@@ -170,7 +175,7 @@ OBSERVE(close, in_child, .writeback_cache = true)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* Who only read the file sends what others have written. */
+/* Closing a read-only descriptor sends data written through others. */
 OBSERVE(close, of_reader_sends_what_is_dirty, .writeback_cache = true)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
@@ -219,7 +224,7 @@ OBSERVE(close, with_noflush, .writeback_cache = true,
 					      FUSE_RELEASE, 0));
 }
 
-/* fsync(2) has told the error: close(2) need not. */
+/* fsync(2) has reported the error: close(2) need not. */
 OBSERVE(close, behind_fsync_that_failed, .writeback_cache = true)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
@@ -230,7 +235,7 @@ OBSERVE(close, behind_fsync_that_failed, .writeback_cache = true)
 	saw_key(o, "close", "%s", result(close(fd)));
 }
 
-/* On a write-through connection write(2) itself tells. */
+/* On a write-through connection write(2) itself reports the error. */
 OBSERVE(close, without_cache)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* copy_file_range(2): what is copied of dirty bytes, and what is left of them. */
+/* copy_file_range(2): copies of dirty bytes, and what stays dirty. */
 
 #define _GNU_SOURCE
 #include <sys/mman.h>
@@ -98,7 +98,7 @@ OBSERVE_BOTH(copy, beyond_end_of_target)
 	see(o, p.to, "to");
 }
 
-/* The source's size is one that the server does not know yet. */
+/* The source has a size that the server does not know yet. */
 OBSERVE_BOTH(copy, what_was_appended)
 {
 	struct pair p = open_pair(o);
@@ -152,7 +152,7 @@ OBSERVE_BOTH(copy, that_fails)
 	see(o, p.to, "to");
 }
 
-/* The kernel reads and writes itself. */
+/* The kernel reads and writes by itself. */
 OBSERVE_BOTH(copy, unknown_to_server)
 {
 	const struct req_match match = { .opcode = FUSE_COPY_FILE_RANGE };

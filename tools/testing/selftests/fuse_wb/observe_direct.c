@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Direct I/O, by O_DIRECT and by FOPEN_DIRECT_IO: bytes, return values and the order
- * against what is dirty in the page cache.
+ * Direct I/O, with O_DIRECT and FOPEN_DIRECT_IO: bytes, return values and the order
+ * relative to dirty data in the page cache.
  */
 
 #include <signal.h>
@@ -17,7 +17,7 @@
 
 /*
  * An observation with O_DIRECT, and another with FOPEN_DIRECT_IO, each with the cache
- * and without, which direct_NAME() makes: it opens the file with these flags.
+ * and without, that direct_NAME() makes: it opens the file with these flags.
  */
 #define OBSERVE_DIRECT(name)						\
 	static void direct_##name(struct obs *o, int flags);		\
@@ -100,7 +100,7 @@ OBSERVE_DIRECT(append)
 	obs_see(o, fd, "file");
 }
 
-/* What is dirty in the cache is sent before; afterwards the cache has the new bytes. */
+/* Dirty data is sent before; afterwards the cache has the new bytes. */
 static void mix(struct obs *o, int flags, off_t off, size_t len)
 {
 	char *buf = new_buffer(o, 'w', 4 * PAGE);
@@ -150,7 +150,7 @@ OBSERVE_BOTH(direct, stores_and_direct_io)
 	obs_see(o, cached, "file");
 }
 
-/* What a direct write tells of a failure, and of a short reply. */
+/* The result of a direct write after a failure, and after a short reply. */
 static void fail_directly(struct obs *o, int flags)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -180,8 +180,8 @@ static void fail_directly(struct obs *o, int flags)
 }
 
 /*
- * With the cache, what O_DIRECT does not write is written through the page cache, and base
- * knows only now and then what became of that.
+ * With the cache, what O_DIRECT does not write is written through the page cache, and the
+ * unpatched kernel does not always know the outcome.
  */
 OBSERVE(direct, failure_without_cache)
 {
@@ -227,7 +227,7 @@ OBSERVE(direct, second_request_fails_by_server, .max_write = PAGE, .max_pages = 
 	fail_second(o, 0);
 }
 
-/* RLIMIT_FSIZE: as much as the limit lets, then EFBIG. */
+/* RLIMIT_FSIZE: a write up to the limit, then EFBIG. */
 OBSERVE_DIRECT(limited_size)
 {
 	const struct rlimit limit = { .rlim_cur = 2 * PAGE, .rlim_max = 2 * PAGE };
@@ -284,7 +284,7 @@ OBSERVE_BOTH(direct, vectors)
 	obs_see(o, fd, "file");
 }
 
-/* Several writers: one after the other, or at a time. */
+/* Several writers: sequential or concurrent. */
 static void two_writers(struct obs *o, int flags, off_t off)
 {
 	char *buf = new_buffer(o, 'w', 2 * PAGE);
@@ -329,7 +329,7 @@ OBSERVE(direct, two_o_direct_writers, .writeback_cache = true)
 	two_writers(o, O_DIRECT, PAGE);
 }
 
-/* Direct I/O behind a WRITE of the same page that is held. */
+/* Direct I/O after a held WRITE of the same page. */
 static void behind_held_write(struct obs *o, const struct call_op *op)
 {
 	char *buf = new_buffer(o, 'w', PAGE);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A WRITE that fails: who is told what, how often, and what is in the file then. */
+/*
+ * A WRITE that fails: to whom it is reported, how often, and the contents of
+ * the file then.
+ */
 
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -32,8 +35,8 @@ static int open_dirty(struct obs *o, bool stored)
 }
 
 /*
- * Two descriptors are there when the WRITE fails, and one comes later.  Its open(2) may
- * not send what is dirty.
+ * Two descriptors are open when the WRITE fails, and one is opened later.  Its open(2)
+ * may not send dirty data.
  */
 static void tell(struct obs *o, int err, bool stored)
 {
@@ -78,13 +81,16 @@ OBSERVE_BOTH(error, of_store_to_fsync, .open_flags = FOPEN_KEEP_CACHE)
 	tell(o, ENOSPC, true);
 }
 
-/* What a call says that sends the dirty bytes, then fsync(2), then close(2). */
+/*
+ * The result of a call that sends the dirty bytes, then of fsync(2), then of
+ * close(2).
+ */
 static void tell_by(struct obs *o, const struct call_op *op, int err, bool stored)
 {
 	int fd = open_dirty(o, stored);
 
 	fail_writes(o, err);
-	/* It waits for no reply to WRITE, and tells of those that have come */
+	/* It waits for no reply to WRITE, and reports those that have come */
 	if (op == &call_syncfs) {
 		NEED(o, !start_writeback(&o->m, fd));
 		NEED(o, await_req(&o->m, FUSE_WRITE, REQ_ARRIVED, 1));
@@ -142,7 +148,7 @@ OBSERVE_BOTH(error, of_store_to_close)
 	saw_key(o, "close", "%s", result(close(fd)));
 }
 
-/* munmap(2) says nothing, and fsync(2) of another descriptor does. */
+/* munmap(2) reports nothing, and fsync(2) of another descriptor does. */
 OBSERVE_BOTH(error, of_store_behind_munmap)
 {
 	char *map;
@@ -204,7 +210,7 @@ OBSERVE_BOTH(error, short_write)
 	obs_see(o, fd, "file");
 }
 
-/* FSYNC itself fails, or is not known. */
+/* FSYNC itself fails, or is not implemented. */
 OBSERVE_BOTH(error, of_fsync)
 {
 	const struct req_match match = { .opcode = FUSE_FSYNC };
@@ -229,7 +235,7 @@ OBSERVE_BOTH(error, of_flush)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* FLUSH and WRITE fail: which error is it? */
+/* FLUSH and WRITE fail: which error is returned? */
 OBSERVE(error, of_flush_and_write, .writeback_cache = true)
 {
 	const struct req_match match = { .opcode = FUSE_FLUSH };
@@ -241,7 +247,9 @@ OBSERVE(error, of_flush_and_write, .writeback_cache = true)
 	saw_key(o, "requests", "%s", requests(o, FUSE_WRITE, FUSE_FLUSH, 0));
 }
 
-/* One of two ranges fails; the other has arrived, and msync(2) asks for that. */
+/*
+ * One of two ranges fails; the other has arrived, and msync(2) syncs that one.
+ */
 OBSERVE(error, of_one_of_two_writes, .writeback_cache = true)
 {
 	const struct req_match first = { .opcode = FUSE_WRITE, .end = PAGE };
@@ -258,7 +266,7 @@ OBSERVE(error, of_one_of_two_writes, .writeback_cache = true)
 	obs_see(o, fd, "file");
 }
 
-/* An error that nobody heard of, as the file was closed and opened again. */
+/* An unreported error, as the file was closed and opened again. */
 OBSERVE_BOTH(error, before_open)
 {
 	int fd = open_dirty(o, true);

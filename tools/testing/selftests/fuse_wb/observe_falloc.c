@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* fallocate(2): each mode over what is clean, dirty, mapped and being written. */
+/*
+ * fallocate(2): each mode over clean, dirty and mapped data, and under
+ * writeback.
+ */
 
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -27,7 +30,7 @@ static int open_dirty(struct obs *o, off_t off, size_t len)
 	return fd;
 }
 
-/* The bytes that are dirty, and the range that is allocated or taken away. */
+/* The bytes that are dirty, and the range that is allocated or deallocated. */
 static void allocate(struct obs *o, int mode, off_t dirty, size_t dirty_len,
 		     off_t off, size_t len)
 {
@@ -110,7 +113,7 @@ OBSERVE_BOTH(falloc, hole_over_stored_page)
 	obs_see(o, fd, "file");
 }
 
-/* The WRITE of a page is held, and a hole is made in another or there. */
+/* The WRITE of a page is held, and a hole is punched in another or there. */
 static void beside_held_write(struct obs *o, int mode, off_t off)
 {
 	int fd = open_dirty(o, 0, 0);
@@ -143,7 +146,7 @@ OBSERVE_BOTH(falloc, growth_beside_held_write)
 	beside_held_write(o, 0, PAGES * PAGE);
 }
 
-/* While it is held, what do others do elsewhere in the file? */
+/* While it is held, what do other tasks do elsewhere in the file? */
 OBSERVE_BOTH(falloc, held)
 {
 	struct call *hole, *writer, *reader;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What parents and children share, and what the end of a process does to its data. */
+/*
+ * What parents and children share, and what the exit of a process does to its
+ * data.
+ */
 
 #include <sched.h>
 #include <signal.h>
@@ -12,7 +15,7 @@ static long await_kid(struct obs *o, pid_t pid)
 	return mnt_run(&o->m, &call_waitpid, (struct call_arg){ .fd = pid });
 }
 
-/* The descriptor is one, and so is its position. */
+/* The descriptor and its position are shared. */
 OBSERVE(fork, shares_position, .writeback_cache = true)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
@@ -46,7 +49,7 @@ OBSERVE(fork, store_of_child, .writeback_cache = true)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* Private: neither the file nor the parent has it. */
+/* Private: neither the file nor the parent sees it. */
 OBSERVE(fork, private_store_of_child, .writeback_cache = true)
 {
 	char *map;
@@ -66,7 +69,7 @@ OBSERVE(fork, private_store_of_child, .writeback_cache = true)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* A process ends that has stored to a mapping, and had closed the file before. */
+/* A process exits after storing to a mapping, having closed the file before. */
 OBSERVE(exit, sends_what_was_stored, .writeback_cache = true)
 {
 	pid_t pid;
@@ -107,7 +110,7 @@ static pid_t exit_with_dirty_file(struct obs *o)
 	return pid;
 }
 
-/* The end of a process with an open file waits for its data, as close(2) does. */
+/* The exit of a process with an open file waits for its data, like close(2). */
 OBSERVE(exit, waits_for_held_write, .writeback_cache = true)
 {
 	pid_t pid = exit_with_dirty_file(o);
@@ -129,7 +132,7 @@ OBSERVE(exit, waiting_is_killed, .writeback_cache = true)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* A process that is killed with dirty pages, and a server that answers. */
+/* A process is killed with dirty pages, and the server replies. */
 OBSERVE(exit, of_killed_process_sends, .writeback_cache = true)
 {
 	pid_t pid = obs_fork(o);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What fsync(2) and its like send, how much, and in which order. */
+/* What fsync(2) and similar calls send, how much, and in which order. */
 
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -20,7 +20,7 @@ static int open_dirty(struct obs *o, int flags)
 	return other;
 }
 
-/* Of many dirty bytes only those are sent that somebody waits for. */
+/* Of many dirty bytes only those in the synced range are sent. */
 OBSERVE(fsync, o_dsync_sends_its_own, .writeback_cache = true)
 {
 	int fd = open_dirty(o, O_DSYNC);
@@ -97,7 +97,7 @@ OBSERVE(fsync, sync_with_held_write, .writeback_cache = true)
 	order(o, &call_sync);
 }
 
-/* fdatasync(2) says so; and what is clean is synced at the server, too. */
+/* fdatasync(2) sets its flag; and clean data is synced at the server, too. */
 OBSERVE(fsync, of_clean_file, .writeback_cache = true)
 {
 	struct req_match match = { .opcode = FUSE_FSYNC };
@@ -147,7 +147,7 @@ OBSERVE(fsync, without_cache)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* sync_file_range(2) sends what is asked for, and no FSYNC. */
+/* sync_file_range(2) sends the given range, and no FSYNC. */
 OBSERVE(fsync, sync_file_range_sends_its_range, .writeback_cache = true)
 {
 	int fd = open_dirty(o, 0);
@@ -194,7 +194,7 @@ OBSERVE(fsync, rwf_dsync_sends_its_own, .writeback_cache = true)
 	saw_key(o, "requests", "%s", requests(o, FUSE_WRITE, FUSE_FSYNC, 0));
 }
 
-/* O_APPEND and O_DSYNC: a log file beside much that is dirty. */
+/* O_APPEND and O_DSYNC: a log file with much other dirty data. */
 OBSERVE(fsync, o_dsync_append_sends_its_own, .writeback_cache = true)
 {
 	int fd = open_dirty(o, O_DSYNC | O_APPEND);
@@ -218,7 +218,7 @@ OBSERVE(fsync, syncfs_sends_all_files, .writeback_cache = true)
 	saw_key(o, "two", "%s", server_bytes(o, "two"));
 }
 
-/* Who hears of a WRITE that failed: each descriptor that was open then, once. */
+/* A failed WRITE is reported to each descriptor that was open then, once. */
 OBSERVE(fsync, error_reaches_each_descriptor, .writeback_cache = true)
 {
 	const struct req_match match = { .opcode = FUSE_WRITE };
@@ -235,7 +235,7 @@ OBSERVE(fsync, error_reaches_each_descriptor, .writeback_cache = true)
 	saw_key(o, "opened_later", "%s", result(fsync(later)));
 }
 
-/* A WRITE that the server carries out in part. */
+/* A WRITE that the server carries out partially. */
 OBSERVE(fsync, after_short_write, .writeback_cache = true)
 {
 	const struct req_match match = { .opcode = FUSE_WRITE };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Whether what was stored beyond EOF gets into a file that grows. */
+/* Whether bytes stored beyond EOF get into a file that grows. */
 
 #include <sys/mman.h>
 
@@ -19,7 +19,7 @@ static int store_beyond_eof(struct obs *o)
 	return fd;
 }
 
-/* What is in it now, and at the server when all is sent. */
+/* Its contents, and those at the server when all is sent. */
 static void see(struct obs *o, int fd)
 {
 	saw_key(o, "read", "%s", read_bytes(fd, 0, 3 * PAGE));
@@ -59,7 +59,7 @@ static void grow_by_direct_write(struct obs *o)
 {
 	int fd, direct;
 
-	/* Behind an open, base would drop what is cached. */
+	/* After an open, the unpatched kernel would drop cached data. */
 	direct = obs_open(o, "file", O_RDWR | O_CREAT | O_DIRECT);
 	fd = store_beyond_eof(o);
 	obs_write(o, direct, 'd', 2 * PAGE, PAGE);

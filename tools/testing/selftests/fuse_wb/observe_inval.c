@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the server tells the kernel by itself, and what is in the page cache then. */
+/* Notifications that the server sends, and the page cache after them. */
 
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -27,7 +27,7 @@ static void see_requests(struct obs *o)
 	saw_key(o, "requests", "%s", requests(o, FUSE_READ, FUSE_WRITE, FUSE_GETATTR, 0));
 }
 
-/* The notification, 0 or an errno, and what is read and written behind it. */
+/* The notification, 0 or an errno, and what is read and written after it. */
 static void invalidate(struct obs *o, int fd, __s64 off, __s64 len)
 {
 	saw_key(o, "inval", "%d", server_inval(o->m.ctl, NODE, off, len));
@@ -112,7 +112,7 @@ OBSERVE_BOTH(inval, in_write, .threads = 3)
 	invalidate_in(o, FUSE_WRITE, &call_fsync);
 }
 
-/* With the cache, the server deadlocks with itself: what is dirty waits for SETATTR. */
+/* With the cache, the server deadlocks itself: dirty data waits for SETATTR. */
 OBSERVE(inval, in_setattr_without_cache, .threads = 3)
 {
 	invalidate_in(o, FUSE_SETATTR, &call_ftruncate);
@@ -199,7 +199,7 @@ OBSERVE_BOTH(inval, store_seen_in_mapping)
 	obs_see(o, fd, "file");
 }
 
-/* FUSE_NOTIFY_RETRIEVE: what is dirty stays dirty. */
+/* FUSE_NOTIFY_RETRIEVE: dirty data stays dirty. */
 OBSERVE_BOTH(inval, retrieve)
 {
 	struct {
@@ -220,7 +220,7 @@ OBSERVE_BOTH(inval, retrieve)
 	obs_see(o, fd, "file");
 }
 
-/* The name is forgotten, not the file. */
+/* The dentry is invalidated, not the inode. */
 static void see_forgotten(struct obs *o, const void *msg, size_t len)
 {
 	int fd = open_cached(o);
@@ -267,7 +267,7 @@ OBSERVE_BOTH(inval, that_deletes_entry)
 	see_forgotten(o, &msg, msg.head.len);
 }
 
-/* The server's descriptor of /dev/fuse, for a message that may block. */
+/* The server's /dev/fuse descriptor, for a message that may block. */
 static int notify_dev(struct obs *o)
 {
 	int pidfd = syscall(SYS_pidfd_open, o->m.server, 0);

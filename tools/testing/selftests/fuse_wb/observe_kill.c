@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which calls wait for a server that has a request and does not answer, and which of
+ * Which calls wait for a server that has a request and does not reply, and which of
  * these waits SIGKILL ends.
  */
 
@@ -43,14 +43,14 @@ static const struct call_op call_seek_data = {
 	"lseek", SYS_lseek, do_seek_data
 };
 
-/* What a call gets as its buffer. */
+/* The buffer of a call. */
 enum buf { BYTES, MAP, PATH };
 
 /**
- * struct victim - a call that somebody is killed in
+ * struct victim - a call that a process is killed in
  * @name: of the observation
- * @held: requests of this kind are held when it is made; 0: the WRITE of the first of
- *	  the two pages of the file, which is under way already
+ * @held: requests of this kind are held during the call; 0: the WRITE of the first of
+ *	  the two pages of the file, which is in flight already
  * @op: the call
  * @off: its @off; for a call with the mapping, where in that
  * @len: its @len

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What becomes of a process that is killed, or exits, and of its data and locks. */
+/* The data and locks of a process that is killed, or exits. */
 
 #include <sched.h>
 #include <signal.h>
@@ -31,7 +31,10 @@ static struct call_arg umount_arg(struct obs *o, int flags)
 	return (struct call_arg){ .buf = o->m.dir, .flags = flags };
 }
 
-/* The server takes its time for a WRITE, and the mount goes right behind the writer. */
+/*
+ * The server delays a WRITE, and the unmount follows the writer's death
+ * immediately.
+ */
 OBSERVE(killed, umount_of_slow_server_keeps_data, .writeback_cache = true,
 	.max_write = 128 << 10)
 {
@@ -45,7 +48,7 @@ OBSERVE(killed, umount_of_slow_server_keeps_data, .writeback_cache = true,
 	saw_key(o, "sent", "%ld", sent(o, FUSE_WRITE));
 }
 
-/* It holds the first WRITE until somebody has tried to unmount. */
+/* The server holds the first WRITE until an unmount was attempted. */
 OBSERVE(killed, umount_keeps_data, .writeback_cache = true, .max_background = 1)
 {
 	pid_t pid = start_writer(o);
@@ -64,8 +67,8 @@ OBSERVE(killed, umount_keeps_data, .writeback_cache = true, .max_background = 1)
 }
 
 /*
- * On a write-through connection: a stored byte is on its way, and who wants to write to
- * the page is killed.
+ * On a write-through connection: a stored byte is in flight, and a task that wants to
+ * write to the page is killed.
  */
 OBSERVE(killed, writer_does_not_spoil_page)
 {
@@ -88,7 +91,7 @@ OBSERVE(killed, writer_does_not_spoil_page)
 	saw_key(o, "map_then", "%s", bytes(map, 100));
 }
 
-/* The lock is dropped when the WRITE has been answered, not before. */
+/* The lock is dropped after the reply to WRITE, not before. */
 OBSERVE(killed, lock_goes_after_data, .writeback_cache = true,
 	.posix_locks = true)
 {
@@ -126,7 +129,7 @@ static long do_exit(const struct call_arg *arg)
 
 static const struct call_op call_exit = { "exit", -1, do_exit };
 
-/* A child that has nothing but the mapping, of which a page is being written. */
+/* A child that has only the mapping, a page of which is under writeback. */
 static void exit_of_child(struct obs *o)
 {
 	char *map;

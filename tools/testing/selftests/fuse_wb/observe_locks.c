@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Locks of files: who has them, when they go, and in which order to the data. */
+/*
+ * File locks: which process holds them, when they are dropped, and in which
+ * order with the data.
+ */
 
 #include <sched.h>
 #include <signal.h>
@@ -22,7 +25,10 @@ static long do_setlkw(const struct call_arg *arg)
 
 static const struct call_op call_setlkw = { "fcntl", SYS_fcntl, do_setlkw };
 
-/* What a process of its own hears that asks for the lock of "file" and does not wait. */
+/*
+ * The result for a separate process that requests the lock of "file" without
+ * waiting.
+ */
 static const char *ask_for_lock(struct obs *o, int cmd)
 {
 	pid_t pid = obs_fork(o);
@@ -40,7 +46,7 @@ static const char *ask_for_lock(struct obs *o, int cmd)
 	return result(errno ? -1 : 0);
 }
 
-/* A process that has the lock of "file" and one dirty page, and sleeps. */
+/* A process that holds the lock of "file" and one dirty page, and sleeps. */
 static pid_t start_holder(struct obs *o)
 {
 	__u32 *ready = obs_shared(o, sizeof(*ready));
@@ -104,7 +110,10 @@ OBSERVE(locks, flock_until_last_close, .writeback_cache = true)
 	saw_key(o, "closed", "%s", ask_for_lock(o, 0));
 }
 
-/* The next holder gets the lock when the data of the last one is on its way, or later. */
+/*
+ * The next holder gets the lock when the data of the last one is in flight, or
+ * later.
+ */
 OBSERVE(locks, of_killed_holder, .writeback_cache = true)
 {
 	pid_t pid;
@@ -131,7 +140,7 @@ OBSERVE(locks, waiter_is_killed, .writeback_cache = true)
 	saw_key(o, "holder", "%s", kid_state(o, pid));
 }
 
-/* Locks that the server keeps: what it is told, and when. */
+/* Locks that the server keeps: which requests it gets, and when. */
 OBSERVE(locks, at_server_around_write, .writeback_cache = true,
 	.posix_locks = true)
 {
@@ -149,7 +158,10 @@ OBSERVE(locks, at_server_around_write, .writeback_cache = true,
 					      FUSE_FLUSH, 0));
 }
 
-/* FLUSH tells whose locks go: it follows the WRITEs of that owner. */
+/*
+ * FLUSH names the owner whose locks are dropped: it follows the WRITEs of that
+ * owner.
+ */
 OBSERVE(locks, at_server_closed_while_write_is_held, .writeback_cache = true,
 	.posix_locks = true)
 {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Mappings: what a store is seen by, what comes of it, and which accesses fail. */
+/*
+ * Mappings: where a store is visible, what becomes of it, and which accesses
+ * fail.
+ */
 
 #include <setjmp.h>
 #include <signal.h>
@@ -18,8 +21,8 @@ static void on_fault(int sig)
 }
 
 /*
- * SIGBUS is what is due; UML complains of each SIGBUS, too, while nobody catches
- * SIGSEGV.
+ * SIGBUS is expected; UML complains about each SIGBUS, too, unless SIGSEGV is
+ * caught.
  */
 static void catch_faults(void)
 {
@@ -71,7 +74,7 @@ static char *map_private(struct obs *o, int fd, size_t len)
 	return map;
 }
 
-/* Which of its pages are there, as "110". */
+/* Which of its pages are resident, as "110". */
 static const char *resident(struct obs *o, char *map, int pages)
 {
 	static char text[17];
@@ -115,7 +118,7 @@ OBSERVE_BOTH(mmap, store_into_shared_mapping)
 	obs_see(o, fd, "file");
 }
 
-/* msync(2) says what is wrong with its arguments, and of what is clean sends nothing. */
+/* msync(2) rejects wrong arguments, and sends nothing of clean data. */
 OBSERVE_BOTH(mmap, msync_arguments)
 {
 	int fd = open_file(o, 3 * PAGE, O_RDWR);
@@ -214,7 +217,7 @@ OBSERVE_BOTH(mmap, populate)
 	saw_key(o, "requests", "%s", requests(o, FUSE_READ, 0));
 }
 
-/* madvise(2) with MADV_REMOVE makes a hole in the file. */
+/* madvise(2) with MADV_REMOVE punches a hole. */
 OBSERVE_BOTH(mmap, madvise_remove)
 {
 	int fd = open_file(o, 4 * PAGE, O_RDWR);
@@ -228,7 +231,9 @@ OBSERVE_BOTH(mmap, madvise_remove)
 	obs_see(o, fd, "file");
 }
 
-/* What a child stores is there for its parent, or not; it ends meanwhile. */
+/*
+ * A child's store is visible to its parent, or not; the child exits meanwhile.
+ */
 static void child_stores(struct obs *o, char *map)
 {
 	pid_t pid = obs_fork(o);
@@ -259,7 +264,10 @@ OBSERVE_BOTH(mmap, store_of_child_private)
 	obs_see(o, fd, "file");
 }
 
-/* The process that stored closes the file, and its end unmaps it: what is then there? */
+/*
+ * The process that stored closes the file, and its exit unmaps it: what is
+ * there then?
+ */
 OBSERVE_BOTH(mmap, end_of_process_with_stores)
 {
 	char *map;
@@ -295,7 +303,10 @@ OBSERVE_BOTH(mmap, munmap_behind_close)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* Its pages go when the server invalidates the file; what was stored is sent before. */
+/*
+ * Its pages are dropped when the server invalidates the file; stores are sent
+ * before.
+ */
 OBSERVE_BOTH(mmap, resident_after_invalidation)
 {
 	int fd = open_file(o, 4 * PAGE, O_RDWR);
@@ -314,7 +325,7 @@ OBSERVE_BOTH(mmap, resident_after_invalidation)
 	saw_key(o, "bytes", "%s", bytes(map, 4 * PAGE));
 }
 
-/* A store to a page the WRITE of which is held. */
+/* A store to a page with its WRITE held. */
 OBSERVE_BOTH(mmap, store_beside_held_write)
 {
 	int fd = open_file(o, 2 * PAGE, O_RDWR);
@@ -333,7 +344,7 @@ OBSERVE_BOTH(mmap, store_beside_held_write)
 	obs_see(o, fd, "file");
 }
 
-/* Read and write with a buffer that is a mapping of the very bytes. */
+/* Read and write with a buffer that is a mapping of the same bytes. */
 OBSERVE_BOTH(mmap, as_buffer_of_its_own_file)
 {
 	int fd = open_file(o, 2 * PAGE, O_RDWR);
@@ -346,7 +357,7 @@ OBSERVE_BOTH(mmap, as_buffer_of_its_own_file)
 	obs_see(o, fd, "file");
 }
 
-/* With FOPEN_DIRECT_IO, a private mapping alone is allowed. */
+/* With FOPEN_DIRECT_IO, only a private mapping is allowed. */
 OBSERVE_BOTH(mmap, of_direct_io_file, .open_flags = FOPEN_DIRECT_IO)
 {
 	int fd = open_file(o, PAGE, O_RDWR);

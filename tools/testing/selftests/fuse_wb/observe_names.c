@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Files that lose their names, are executed, or are appended to, while they are dirty. */
+/*
+ * Files that are unlinked, renamed, executed, or appended to, while they are
+ * dirty.
+ */
 
 #include <stdio.h>
 #include <sys/mman.h>
@@ -82,7 +85,7 @@ OBSERVE(names, rename_while_write_is_held, .writeback_cache = true)
 	saw_key(o, "server", "%s", server_bytes(o, "other"));
 }
 
-/* Two processes append to one file: no record is lost, and none is written twice. */
+/* Two processes append to one file: no record is lost or duplicated. */
 OBSERVE(names, append_by_two, .writeback_cache = true)
 {
 	const unsigned long nr[RECORD_WRITERS] = { 200, 200 };
@@ -108,7 +111,7 @@ OBSERVE(names, append_by_two, .writeback_cache = true)
 		"are not all there" : "are all there");
 }
 
-/* O_APPEND: where the file position is, and where the bytes go. */
+/* O_APPEND: the file position, and where the bytes are written. */
 OBSERVE(names, append_behind_pwrite, .writeback_cache = true)
 {
 	int fd, append;
@@ -125,7 +128,7 @@ OBSERVE(names, append_behind_pwrite, .writeback_cache = true)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* A script: execve(2) looks at it as at any other program. */
+/* A script: execve(2) reads it like any other program. */
 static void put_script(struct obs *o)
 {
 	static const char text[] = "#!/bin/sh\nexit 7\n";
@@ -136,7 +139,7 @@ static void put_script(struct obs *o)
 	NEED(o, !close(fd));
 }
 
-/* What became of a process that executed it: its exit status, or an errno. */
+/* The result of a process that executed it: its exit status, or an errno. */
 static const char *execute(struct obs *o)
 {
 	char *const args[] = { (char *)obs_path(o, "file"), NULL };
@@ -177,7 +180,7 @@ OBSERVE(exec, of_what_is_open_for_writing, .writeback_cache = true)
 	saw_key(o, "closed", "%s", execute(o));
 }
 
-/* A mapping that may be written to is as good as a descriptor. */
+/* A writable mapping counts as a writable descriptor. */
 OBSERVE(exec, of_what_is_mapped, .writeback_cache = true)
 {
 	char *map;

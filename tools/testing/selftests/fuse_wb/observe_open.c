@@ -10,7 +10,7 @@
 
 #define PAGE	4096
 
-/* Two pages of o, in the page cache, of which 100 bytes are dirty: of the second page. */
+/* Two pages of o, in the page cache, 100 bytes of the second one dirty. */
 static int open_cached(struct obs *o, bool dirty)
 {
 	int fd;
@@ -70,7 +70,9 @@ OBSERVE_BOTH(open, with_o_direct_of_dirty_file, .open_flags = FOPEN_KEEP_CACHE)
 	open_again(o, O_RDONLY | O_DIRECT, true);
 }
 
-/* One descriptor is cached, and the server wants direct I/O for the next. */
+/*
+ * One descriptor is cached, and the server sets FOPEN_DIRECT_IO for the next.
+ */
 OBSERVE_BOTH(open, direct_beside_cached)
 {
 	int fd = open_cached(o, true);
@@ -116,7 +118,10 @@ OBSERVE_BOTH(open, beside_held_write_keeps_cache, .open_flags = FOPEN_KEEP_CACHE
 	open_beside_held_write(o, O_RDONLY);
 }
 
-/* A direct write in parallel mode is held, and somebody wants the page cache. */
+/*
+ * A direct write in parallel mode is held, and another task needs the page
+ * cache.
+ */
 OBSERVE(open, cached_beside_parallel_writer,
 	.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES)
 {
@@ -173,7 +178,10 @@ OBSERVE_BOTH(open, and_close_twice_without_flush, .open_flags = FOPEN_NOFLUSH)
 	close_copies(o);
 }
 
-/* Reader and writer are descriptors of their own; who closes, and when is it sent? */
+/*
+ * Reader and writer have separate descriptors; which is closed, and when is the
+ * data sent?
+ */
 OBSERVE_BOTH(open, reader_closes_before_writer, .open_flags = FOPEN_KEEP_CACHE)
 {
 	int fd = open_cached(o, true);
@@ -187,7 +195,7 @@ OBSERVE_BOTH(open, reader_closes_before_writer, .open_flags = FOPEN_KEEP_CACHE)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* A new file: O_EXCL, and one that is made, closed and opened again. */
+/* A new file: O_EXCL, and one that is created, closed and opened again. */
 OBSERVE_BOTH(open, of_new_file)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT | O_EXCL);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Reads through the page cache: which bytes, how many requests, and who waits. */
+/*
+ * Reads through the page cache: which bytes, how many requests, and which tasks
+ * wait.
+ */
 
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -62,7 +65,7 @@ OBSERVE_BOTH(read, posix_fadvise)
 	see_reads(o, "requests_last");
 }
 
-/* What is dirty is sent, and what is then read is right. */
+/* Dirty data is sent, and reads after that are right. */
 OBSERVE_BOTH(read, fadvise_dontneed_of_dirty_page)
 {
 	int fd = open_file(o, 4 * PAGE);
@@ -88,7 +91,7 @@ OBSERVE_BOTH(read, readahead)
 	see_reads(o, "requests_then");
 }
 
-/* The server has less than the size says. */
+/* The server has fewer bytes than the size says. */
 OBSERVE_BOTH(read, short_inside_size)
 {
 	const struct req_match match = { .opcode = FUSE_READ };
@@ -161,7 +164,7 @@ OBSERVE_BOTH(read, that_fails)
 	saw_key(o, "again", "%s", read_bytes(fd, PAGE, PAGE));
 }
 
-/* A page the WRITE of which is held, and pages beside it that are not there yet. */
+/* A page with its WRITE held, and pages next to it that are not cached yet. */
 OBSERVE_BOTH(read, beside_held_write)
 {
 	static char buf[4 * PAGE];
@@ -180,7 +183,7 @@ OBSERVE_BOTH(read, beside_held_write)
 	obs_see(o, fd, "file");
 }
 
-/* Two that want one page, the READ of which is held; one of them is killed. */
+/* Two readers of one page, with its READ held; one of them is killed. */
 OBSERVE_BOTH(read, held)
 {
 	static char bufs[2][PAGE];
@@ -209,7 +212,7 @@ OBSERVE_BOTH(read, held)
 	obs_see(o, fd, "file");
 }
 
-/* The file grows and shrinks at the server; statx(2) asks for it. */
+/* The file grows and shrinks at the server; statx(2) queries it. */
 OBSERVE_BOTH(read, size_changes_at_server)
 {
 	struct stat shorter = { .st_size = 50 };
@@ -227,7 +230,7 @@ OBSERVE_BOTH(read, size_changes_at_server)
 	obs_see(o, fd, "file");
 }
 
-/* The same while the file is dirty, in memory alone. */
+/* The same while the file is dirty, in the page cache only. */
 OBSERVE_BOTH(read, size_changes_at_server_while_dirty)
 {
 	struct stat shorter = { .st_size = 50 };
@@ -247,7 +250,7 @@ OBSERVE_BOTH(read, rwf_nowait)
 	struct iovec iov = { .iov_base = buf, .iov_len = sizeof(buf) };
 	int fd = open_file(o, 4 * PAGE);
 
-	/* Readahead may or may not have read it when it is asked for again. */
+	/* Readahead may or may not have read it when it is read again. */
 	NEED(o, !posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM));
 	read_bytes(fd, PAGE, 100);
 	saw_key(o, "there", "%s", result(preadv2(fd, &iov, 1, PAGE, RWF_NOWAIT)));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Whether programs that copy sparse files, as cp and tar do, see what is written and not
- * sent yet: they ask for data, holes and blocks.
+ * Whether programs that copy sparse files, as cp and tar do, see data that is written
+ * and not sent yet: they query data, holes and blocks.
  */
 
 #include <sys/stat.h>
@@ -77,7 +77,7 @@ static const char *blocks(struct obs *o, int fd)
 	return st.st_blocks ? "some" : "none";
 }
 
-/* A file with no block is a hole as a whole. */
+/* A file without blocks is one hole. */
 OBSERVE(seek, blocks_of_new_file, .writeback_cache = true)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);

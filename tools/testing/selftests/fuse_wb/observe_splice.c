@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* splice(2), sendfile(2), tee(2) and vmsplice(2): the bytes that pass, and those after. */
+/*
+ * splice(2), sendfile(2), tee(2) and vmsplice(2): the bytes that pass, and the
+ * contents afterwards.
+ */
 
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -25,7 +28,7 @@ static struct ends make_pipe(struct obs *o)
 	return (struct ends){ .out = fds[0], .in = fds[1] };
 }
 
-/* What is in a pipe. */
+/* The contents of a pipe. */
 static const char *drain(struct obs *o, struct ends p)
 {
 	char *buf = malloc(16 * PAGE);
@@ -69,7 +72,7 @@ OBSERVE_BOTH(splice, dirty_file_to_pipe)
 	saw_key(o, "pipe", "%s", drain(o, p));
 }
 
-/* The pipe has the pages, and not what was in them. */
+/* The pipe has the pages, not a copy of the bytes. */
 OBSERVE_BOTH(splice, and_write_to_it)
 {
 	struct ends p = make_pipe(o);
@@ -203,7 +206,7 @@ OBSERVE_BOTH(splice, tee)
 	saw_key(o, "copy", "%s", drain(o, q));
 }
 
-/* Memory of the user's own gets into the file. */
+/* User memory is spliced into the file. */
 OBSERVE_BOTH(splice, vmsplice)
 {
 	struct ends p = make_pipe(o);
@@ -275,7 +278,7 @@ OBSERVE_BOTH(sendfile, to_o_direct_file)
 	send_to(o, O_DIRECT);
 }
 
-/* The page that is sent is being written. */
+/* The page that is sent is under writeback. */
 OBSERVE_BOTH(sendfile, of_held_page)
 {
 	struct ends p = make_pipe(o);

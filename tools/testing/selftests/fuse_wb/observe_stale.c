@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Whether somebody reads what the file never held, or no longer holds. */
+/* Whether a reader gets bytes that the file never held, or no longer holds. */
 
 #include <stdio.h>
 #include <sys/mman.h>
@@ -24,7 +24,7 @@ static void short_read(struct obs *o, const struct call_op *op)
 	obs_put(o, "file", 'o', 100);
 	fd = obs_open(o, "file", O_RDWR);
 	direct = obs_open(o, "file", O_RDONLY | O_DIRECT);
-	/* The page is there, so that the append need not read it. */
+	/* The page is cached, so that the append need not read it. */
 	read_bytes(fd, 0, 100);
 	obs_hold(o, FUSE_READ);
 	c = obs_call(o, op, (struct call_arg){
@@ -47,7 +47,9 @@ OBSERVE(stale, aio_read_beside_append, .writeback_cache = true,
 	short_read(o, &call_aio_pread);
 }
 
-/* The server's descriptor of /dev/fuse, to write to it without the server's help. */
+/*
+ * The server's /dev/fuse descriptor, to write to it without the server's help.
+ */
 static int server_dev(struct obs *o)
 {
 	int pidfd = syscall(SYS_pidfd_open, o->m.server, 0);
@@ -59,8 +61,9 @@ static int server_dev(struct obs *o)
 }
 
 /*
- * The server invalidates a file, a page of which is being written while somebody else
- * waits to write to it.  It is dropped before or behind that write(2), and read again.
+ * The server invalidates a file, a page of which is under writeback while another task
+ * waits to write to it.  The page is dropped before or after that write(2), and read
+ * again.
  */
 OBSERVE(stale, invalidation_of_page_that_is_locked, .writeback_cache = true,
 	.open_flags = FOPEN_KEEP_CACHE)
@@ -97,7 +100,7 @@ OBSERVE(stale, invalidation_of_page_that_is_locked, .writeback_cache = true,
 	close(dev);
 }
 
-/* A store to one page while a hole is made in another. */
+/* A store to one page while a hole is punched in another. */
 OBSERVE(stale, store_beside_hole, .writeback_cache = true)
 {
 	struct call *hole, *store;
@@ -123,7 +126,7 @@ OBSERVE(stale, store_beside_hole, .writeback_cache = true)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* CREATE of a file that is there, as another client has made it meanwhile. */
+/* CREATE of a file that exists, as another client has created it meanwhile. */
 OBSERVE(stale, create_of_existing_file, .writeback_cache = true,
 	.ask_always = true)
 {
@@ -144,7 +147,7 @@ OBSERVE(stale, create_of_existing_file, .writeback_cache = true,
 
 /*
  * aio on a descriptor that is closed before it ends: the reply to READ drops the last
- * reference, in the server's one thread, while a WRITE is held.
+ * reference, in the only server thread, while a WRITE is held.
  */
 OBSERVE(stale, last_reference_in_reply, .writeback_cache = true,
 	.async_dio = true)
@@ -165,7 +168,10 @@ OBSERVE(stale, last_reference_in_reply, .writeback_cache = true,
 	saw_key(o, "close", "%s", run(o, &call_close, (struct call_arg){
 		.fd = direct }));
 	obs_write(o, fd, 'x', 0, PAGE);
-	/* As base has it: only the data is left to be sent, no time. */
+	/*
+	 * As on the unpatched kernel: only the data is left to be sent, no
+	 * times.
+	 */
 	obs_hold(o, FUSE_WRITE);
 	NEED(o, !mnt_run(&o->m, &call_syncfs, (struct call_arg){ .fd = fd }));
 	NEED(o, arrived(o, FUSE_WRITE) == 1);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Attributes of what is being written: sizes, blocks and times, and who asks the server. */
+/*
+ * Attributes of a file under writeback: sizes, blocks and times, and which
+ * calls query the server.
+ */
 
 #define _GNU_SOURCE
 #include <sys/mman.h>
@@ -20,7 +23,7 @@ static void see_size(struct obs *o, const char *key, int fd)
 		st.st_blocks ? "some" : "no");
 }
 
-/* SETATTR not: whether the times have to be sent depends on the clock's ticks. */
+/* No SETATTR: whether the times have to be sent depends on clock ticks. */
 static void see_asked(struct obs *o, const char *key)
 {
 	saw_key(o, key, "%s", requests(o, FUSE_GETATTR, FUSE_WRITE, 0));
@@ -54,7 +57,7 @@ OBSERVE_BOTH(stat, after_write_when_asked_always, .ask_always = true)
 	write_and_ask(o);
 }
 
-/* Whom does stat(2) ask? */
+/* Does stat(2) query the server? */
 OBSERVE_BOTH(stat, requests_after_write)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
@@ -104,7 +107,10 @@ OBSERVE_BOTH(stat, statx_force_sync)
 	statx_with(o, "ret", fd, AT_STATX_FORCE_SYNC);
 }
 
-/* The server says another size while the file is dirty, and when it no longer is. */
+/*
+ * The server reports another size while the file is dirty, and when it no
+ * longer is.
+ */
 OBSERVE_BOTH(stat, other_size_from_server, .ask_always = true)
 {
 	const struct req_match match = { .opcode = FUSE_GETATTR };
@@ -140,7 +146,7 @@ OBSERVE_BOTH(stat, beside_held_write, .ask_always = true)
 	saw_key(o, "chmod_then", "%s", outcome(c));
 }
 
-/* Times that a user sets, with data behind that is not sent yet. */
+/* Times that a user sets, after data that is not sent yet. */
 static void set_times(struct obs *o, bool write_behind)
 {
 	const struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 2000 } };
@@ -171,7 +177,7 @@ OBSERVE_BOTH(stat, utimes_and_write)
 	set_times(o, true);
 }
 
-/* The mtime of a file that is old, before and behind a store and an msync(2). */
+/* The mtime of an old file, before and after a store and an msync(2). */
 OBSERVE_BOTH(stat, mtime_of_stores)
 {
 	struct stat st;
@@ -195,7 +201,7 @@ OBSERVE_BOTH(stat, mtime_of_stores)
 	saw_key(o, "server", "%s", st.st_mtim.tv_sec == 1000 ? "old" : "new");
 }
 
-/* The server's mtime changes behind the kernel's back. */
+/* The server's mtime changes without the kernel's knowledge. */
 OBSERVE_BOTH(stat, mtime_from_server, .ask_always = true)
 {
 	struct stat st;
@@ -213,7 +219,7 @@ OBSERVE_BOTH(stat, mtime_from_server, .ask_always = true)
 	saw_key(o, "dirty", "%s", st.st_mtim.tv_sec == 4000 ? "the server's" : "the kernel's");
 }
 
-/* How much room there is: STATFS and what is not sent yet. */
+/* Free space: STATFS and data that is not sent yet. */
 OBSERVE_BOTH(stat, statfs_after_write)
 {
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
@@ -237,7 +243,7 @@ OBSERVE_BOTH(stat, statfs_beside_held_write)
 	obs_release(o);
 }
 
-/* lseek(2): where the file ends, and where it has data. */
+/* lseek(2): EOF, and the data. */
 OBSERVE_BOTH(seek, of_dirty_file)
 {
 	int fd;
@@ -257,7 +263,7 @@ OBSERVE_BOTH(seek, of_dirty_file)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* Another client makes it longer. */
+/* Another client extends it. */
 OBSERVE_BOTH(seek, end_of_file_that_grew, .ask_always = true)
 {
 	int fd;

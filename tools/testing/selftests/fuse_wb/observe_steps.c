@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The steps of observations that have to succeed: see observe.h. */
+/* Steps of observations that must succeed: see observe.h. */
 
 #include <signal.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "observe.h"
 #include "wait.h"
 
-/* Of what obs_see() reads: no file is longer. */
+/* Buffer size of obs_see(): no file is longer. */
 #define SEE_MAX	(64 << 10)
 
 void obs_put(struct obs *o, const char *name, char byte, size_t len)
@@ -20,7 +20,7 @@ void obs_put(struct obs *o, const char *name, char byte, size_t len)
 	NEED(o, buf);
 	memset(buf, byte, len);
 	NEED(o, !server_put(o->m.ctl, name, 0, buf, len));
-	/* So that a first change is one of the times, whatever the clock says */
+	/* So that a first change updates the times, whatever the clock says */
 	NEED(o, !server_set_times(o->m.ctl, name, 1000));
 	free(buf);
 }
@@ -41,8 +41,8 @@ void obs_write(struct obs *o, int fd, char byte, off_t off, size_t len)
 	NEED(o, buf);
 	memset(buf, byte, len);
 	/*
-	 * A child stays without threads: what its end does is to be seen, and
-	 * the last one closes the files.
+	 * A child without threads: what its exit does is to be observed, and
+	 * the last thread closes the files.
 	 */
 	if (getpid() != o->pid)
 		done = pwrite(fd, buf, len, off);

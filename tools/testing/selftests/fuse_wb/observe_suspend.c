@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What is at the server before the system is suspended. */
+/* The data at the server before the system is suspended. */
 
 #include <pthread.h>
 #include <stdio.h>
@@ -16,7 +16,10 @@
 
 static __u32 stop;
 
-/* Note when the longest gap in our own time began: while everything is frozen, so are we. */
+/*
+ * Record when the longest gap in this thread's time began: while everything is
+ * frozen, so is this thread.
+ */
 static void *watch(void *arg)
 {
 	const struct timespec moment = { .tv_nsec = 2000000 };
@@ -49,9 +52,9 @@ static int writes_before(struct obs *o, __u64 usec)
 }
 
 /*
- * The times of each file follow its data, and take half a second: somebody who sends one
- * file behind the other has all data sent by then, and so has somebody who sends all at
- * once.
+ * The times of each file follow its data, and take half a second: a caller that sends
+ * one file after the other has sent all data by then, and so has one that sends all
+ * files at once.
  */
 OBSERVE(suspend, of_slow_server, .writeback_cache = true)
 {

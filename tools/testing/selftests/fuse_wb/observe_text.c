@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What observations see, as texts that are the same each time: see observe.h. */
+/* Texts for observations that are the same each time: see observe.h. */
 
 #include <sched.h>
 #include <signal.h>
@@ -19,14 +19,13 @@
 #define RUNS_MAX	16
 #define OPCODES_MAX	16
 
-/* How many requests have to pass on each processor while something sleeps. */
+/* How many requests must pass on each processor while a task sleeps. */
 #define ROUNDS		16
 
 /*
- * Requests that have nothing to do with anything: when they have been answered, what was
- * sent before is in the log, and so are the replies that were given.  Unlike fence() it
- * needs no lock of the directory, which a call under test may have; and it may fail, for
- * the mount may be gone.
+ * Requests that depend on no other: when they have replies, everything sent before is in
+ * the log, and so are the replies given.  Unlike fence() they do not need the directory
+ * lock, which a call under test may hold; and they may fail, as the mount may be gone.
  */
 static void pass_fence(struct obs *o)
 {
@@ -36,8 +35,8 @@ static void pass_fence(struct obs *o)
 }
 
 /*
- * Many of them, on every processor: what only sleeps in passing, because a processor is
- * late, will have run meanwhile.
+ * Many of them, on every processor: a task that sleeps only briefly, because a
+ * processor is late, will have run meanwhile.
  */
 static void pass_fences(struct obs *o)
 {
@@ -55,7 +54,7 @@ static void pass_fences(struct obs *o)
 	sched_setaffinity(0, sizeof(all), &all);
 }
 
-/* A text to be filled in, one of a few in turn. */
+/* A buffer for a text, one of a few in turn. */
 static char *new_text(void)
 {
 	static char texts[TEXTS][TEXT_MAX];
@@ -102,7 +101,7 @@ static const char *call_result(struct call *c)
 	return result(c->ret);
 }
 
-/* Like call_stays_blocked(), which has another fence. */
+/* Like call_stays_blocked(), with another fence. */
 const char *state(struct obs *o, struct call *c)
 {
 	__u64 deadline = wait_deadline();
@@ -253,7 +252,7 @@ static void append_request(char *text, const struct req_event *ev, __u64 size)
 		append(text, " %llu+%llu", req->off, size);
 }
 
-/* Is the next entry about the bytes that follow, or another of the same replies? */
+/* Is the next entry about adjacent bytes, or another of the same replies? */
 static bool continues(const struct req_event *ev, __u64 size,
 		      const struct req_event *next)
 {
@@ -322,7 +321,7 @@ void mark(struct obs *o)
 	o->since = word_get(&o->m.log->nr);
 }
 
-/* The requests of a kind that arrived: how many, and the bytes that they are about. */
+/* The requests of a kind that arrived: how many, and their bytes. */
 static int count(struct obs *o, __u32 opcode, long *size)
 {
 	const struct req_event *ev;
@@ -373,8 +372,8 @@ static bool kid_sleeps(pid_t pid)
 }
 
 /*
- * It sleeps, and does not run while the server answers what comes after all that it may
- * have sent.
+ * It sleeps, and does not run while the server replies to requests that come after all
+ * that it may have sent.
  */
 static bool kid_stays(struct obs *o, pid_t pid)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Which times a file has at the server when all is written, and which the mount shows:
- * backup and make(1) go by them.
+ * backup and make(1) rely on them.
  */
 
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "observe.h"
 #include "wait.h"
 
-/* So many rounds in which two steps come in one tick of the clock, of so many. */
+/* Rounds that need two steps in one clock tick, and the limit on all rounds. */
 #define LOOPS		20
 #define MAX_TRIES	1000
 
@@ -20,7 +20,7 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-/* Is the mtime that the server has the one that the mount showed before the close? */
+/* Does the server have the mtime that the mount showed before the close? */
 static bool server_has_time(struct obs *o, const char *name,
 			    const struct stat *shown)
 {
@@ -30,7 +30,7 @@ static bool server_has_time(struct obs *o, const char *name,
 	return same_time(&st.st_mtim, &shown->st_mtim);
 }
 
-/* The clock of file systems has gone on: a change from now on has another time. */
+/* The file system clock has advanced: a change from now on has another time. */
 static void next_tick(void)
 {
 	struct timespec before, now;
@@ -43,7 +43,7 @@ static void next_tick(void)
 
 enum change { RENAME, FALLOCATE, CHMOD };
 
-/* Write to a new file, later change something of it, and later close it. */
+/* Write to a new file, later change its metadata, and later close it. */
 static void change_before_close(struct obs *o, enum change change)
 {
 	const char *name = change == RENAME ? "other" : "file";
@@ -89,7 +89,7 @@ OBSERVE(times, rename_before_close_without_cache)
 	change_before_close(o, RENAME);
 }
 
-/* A step, and a write(2) in the same tick of the clock, again and again. */
+/* A step, and a write(2) in the same clock tick, repeatedly. */
 enum step { FSYNC, O_TRUNC_OPEN, FTRUNCATE };
 
 static void step_and_write(struct obs *o, enum step step)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Truncation: which bytes are there afterwards, and what waits for what. */
+/* Truncation: the contents afterwards, and which calls wait. */
 
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -94,7 +94,7 @@ OBSERVE_BOTH(trunc, by_path)
 	obs_see(o, fd, "file");
 }
 
-/* The server refuses it: all is as before. */
+/* The server refuses it: nothing changes. */
 OBSERVE_BOTH(trunc, that_fails)
 {
 	const struct req_match match = { .opcode = FUSE_SETATTR };
@@ -137,7 +137,7 @@ OBSERVE_BOTH(trunc, up_beside_held_write)
 	beside_held_write(o, 20000);
 }
 
-/* While the truncation is held, what do others do? */
+/* While the truncation is held, what do other tasks do? */
 OBSERVE_BOTH(trunc, held)
 {
 	struct call *cut, *writer, *reader;
@@ -210,7 +210,7 @@ OBSERVE_BOTH(trunc, by_atomic_open_that_fails, .init_flags = FUSE_ATOMIC_O_TRUNC
 	open_trunc_that_fails(o, FUSE_OPEN);
 }
 
-/* open(2) with O_TRUNC of the path at @buf: 0, and not a number that says nothing. */
+/* open(2) with O_TRUNC of the path at @buf: 0, not a meaningless number. */
 static long do_open_trunc(const struct call_arg *arg)
 {
 	return open(arg->buf, O_RDWR | O_TRUNC | O_CLOEXEC) < 0 ? -1 : 0;

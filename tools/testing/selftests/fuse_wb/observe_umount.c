@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* umount(2), remounting and freezing, with something open, dirty or on its way. */
+/*
+ * umount(2), remounting and freezing, with files open, dirty or under
+ * writeback.
+ */
 
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -39,7 +42,7 @@ OBSERVE(umount, behind_close, .writeback_cache = true)
 	saw_key(o, "requests", "%s", requests(o, FUSE_WRITE, FUSE_FSYNC, 0));
 }
 
-/* What is stored in a mapping is there, too, when the mapping has gone. */
+/* Stores to a mapping are there, too, after munmap. */
 OBSERVE(umount, behind_munmap, .writeback_cache = true)
 {
 	char *map;
@@ -72,7 +75,7 @@ OBSERVE(umount, lazily_while_dirty, .writeback_cache = true)
 	saw_key(o, "sent", "%ld", sent(o, FUSE_WRITE));
 }
 
-/* Closing ends the mount, and this the server. */
+/* Closing ends the mount, and that ends the server. */
 OBSERVE(umount, forced_while_writing, .writeback_cache = true)
 {
 	int fd = open_dirty(o);
@@ -99,7 +102,7 @@ OBSERVE(umount, of_aborted_connection, .writeback_cache = true)
 	saw_key(o, "ret", "%s", umount_with(o, 0));
 }
 
-/* With MNT_EXPIRE, the first call only marks it. */
+/* With MNT_EXPIRE, the first call only marks the mount. */
 OBSERVE(umount, expired)
 {
 	NEED(o, !fence(&o->m));
@@ -147,7 +150,7 @@ OBSERVE(remount, read_only, .writeback_cache = true)
 	saw_key(o, "server", "%s", server_bytes(o, "file"));
 }
 
-/* Remounting sends what is dirty. */
+/* Remounting sends dirty data. */
 OBSERVE(remount, sends_what_is_dirty, .writeback_cache = true)
 {
 	int fd = open_dirty(o);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Taking a block of memory offline that has all kinds of pages of FUSE files.
+ * Offlining a memory block that has all kinds of pages of FUSE files.
  *
- * Clean pages and dirty ones move.  One under writeback does not until its server
- * has answered.  A broken kernel tries for ever; a sound one gives up after a
- * number of rounds, says which page it was, and leaves the block as it was, so
- * that it can be tried again.
+ * Clean and dirty pages are migrated.  A page under writeback is not until its
+ * server has replied.  A broken kernel retries forever; a sound one gives up
+ * after a number of rounds, reports the page, and leaves the block as it was, so
+ * that offlining can be tried again.
  *
  * Promise: offlining
  */
@@ -19,10 +19,10 @@
 
 #define KIB_64		(64 << 10)
 
-/* Documentation/admin-guide/mm/memory-hotplug.rst has it. */
+/* From Documentation/admin-guide/mm/memory-hotplug.rst. */
 #define ROUNDS		20
 
-/* Which file has what kind of pages. */
+/* The file for each kind of pages. */
 enum { STUCK, DIRTY, CLEAN, FILES };
 
 static const char * const names[FILES] = { "stuck", "dirty", "clean" };
@@ -43,7 +43,7 @@ FIXTURE(mixed)
 	int kmsg;
 };
 
-/* One after the other, the pages come from one block as a rule. */
+/* When allocated one after the other, the pages usually come from one block. */
 static int fill_files(struct _test_data_mixed *self)
 {
 	int i, ret = 0;
@@ -110,7 +110,7 @@ FIXTURE_TEARDOWN(mixed)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Is one of the pages of a file here? */
+/* Is one of the pages of a file in this block? */
 static bool has_page(const char *map, __u64 pfn)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -136,7 +136,7 @@ static int times_given_up(struct _test_data_mixed *self)
 	ssize_t len;
 	char *at;
 
-	/* A record a call; EPIPE: some were overwritten before. */
+	/* One record per call; EPIPE: some were overwritten before. */
 	while ((len = read(self->kmsg, line, sizeof(line) - 1)) > 0 ||
 	       errno == EPIPE) {
 		line[len > 0 ? len : 0] = '\0';
@@ -153,7 +153,7 @@ static int times_given_up(struct _test_data_mixed *self)
 	return times;
 }
 
-/* The bytes are all there; what could move has moved. */
+/* The bytes are all intact; what can be migrated has been. */
 static void check_files(struct __test_metadata *_metadata,
 			struct _test_data_mixed *self, bool stuck)
 {
@@ -174,7 +174,7 @@ static void check_files(struct __test_metadata *_metadata,
 	free(seen);
 }
 
-/* When the server has answered, nothing is in the way. */
+/* When the server has replied, nothing prevents offlining. */
 static void check_block_can_go(struct __test_metadata *_metadata,
 			       struct _test_data_mixed *self)
 {
@@ -207,7 +207,7 @@ static void on_signal(int nr)
 	(void)nr;
 }
 
-/* It may have given up before the signal comes: then once more. */
+/* It may have given up before the signal comes: then retry. */
 TEST_F(mixed, signal_ends_offlining)
 {
 	const struct sigaction action = { .sa_handler = on_signal };

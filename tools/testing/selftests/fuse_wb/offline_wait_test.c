@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Taking a block of memory offline that has a page which a FUSE server is asked
- * for, or which somebody holds.
+ * Offlining a memory block that has a page which is being read from a FUSE server,
+ * or which has an extra reference.
  *
- * A page is locked until the server has answered READ.  A broken kernel waits for
- * the lock, signal or not, with the locks of hotplug; a sound one gives up after a
- * number of rounds, or when a signal comes.  A clean page that somebody has a
- * reference to will be let go, so both try again until it is.
+ * A page is locked until the server has replied to READ.  A broken kernel waits
+ * for the lock, ignoring signals, with the hotplug locks held; a sound one gives
+ * up after a number of rounds, or on a signal.  An extra reference to a clean page
+ * is dropped soon, so both kernels retry until it is.
  *
  * Promise: offlining
  */
@@ -22,7 +22,7 @@
 #define FILE_NAME	"file"
 #define LEN		(64 << 10)
 
-/* Documentation/admin-guide/mm/memory-hotplug.rst has it. */
+/* From Documentation/admin-guide/mm/memory-hotplug.rst. */
 #define ROUNDS		20
 
 /*
@@ -76,8 +76,9 @@ FIXTURE_TEARDOWN(clean)
 }
 
 /*
- * Drop the pages and read them again; the server holds the READ.  What was freed
- * last on this processor is used first: the pages are in the same block again.
+ * Drop the pages and read them again; the server holds the READ.  The allocator
+ * reuses the most recently freed pages of this processor first, so the pages are
+ * in the same block again.
  */
 static struct call *read_again(struct __test_metadata *_metadata,
 			       struct _test_data_clean *self, void *buf)
@@ -89,13 +90,13 @@ static struct call *read_again(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, hold_req(&self->m, FUSE_READ));
 	c = mnt_call(&self->m, &call_pread, (struct call_arg){
 		.fd = self->fd, .buf = buf, .len = LEN });
-	/* The first one has filled the cache. */
+	/* The first run has filled the cache. */
 	EXPECT_NE(0, await_req(&self->m, FUSE_READ, REQ_ARRIVED, 2));
 	use_movable_node(false);
 	return c;
 }
 
-/* When the server has answered, nothing is in the way. */
+/* When the server has replied, nothing prevents offlining. */
 static void check_block_can_go(struct __test_metadata *_metadata,
 			       struct _test_data_clean *self,
 			       struct call *reader)
@@ -124,7 +125,7 @@ static void on_signal(int nr)
 	(void)nr;
 }
 
-/* It may have given up before the signal comes: then once more. */
+/* It may have given up before the signal comes: then retry. */
 TEST_F(clean, signal_ends_offlining_of_page_that_is_being_read)
 {
 	const struct sigaction action = { .sa_handler = on_signal };
@@ -149,7 +150,7 @@ TEST_F(clean, signal_ends_offlining_of_page_that_is_being_read)
 	check_block_can_go(_metadata, self, reader);
 }
 
-/* Many rounds more than it tries on a page that a server has to write. */
+/* Many more rounds than for a page under writeback to a server. */
 static bool await_rounds(struct call *c)
 {
 	__u64 deadline = wait_deadline();
@@ -170,13 +171,13 @@ TEST_F(clean, offlining_tries_on_while_clean_page_is_held)
 
 	use_movable_node(false);
 	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
-	/* The pipe has a reference to the page. */
+	/* The pipe holds a reference to the page. */
 	ASSERT_EQ(1, vmsplice(fds[1], &iov, 1, 0));
 	c = block_offline(&self->m, self->state);
 	ASSERT_NE(NULL, c);
 	EXPECT_TRUE(await_rounds(c)) {
 		TH_LOG("offlining has %s", call_returned(c) ? "given up" :
-		       "not come to the page");
+		       "not reached the page");
 	}
 	ASSERT_FALSE(call_returned(c));
 	close(fds[0]);

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The order of what a server gets to see of a file that is written back.
+ * The order in which a server sees writeback of a file.
  *
- * Dirty pages become WRITE requests.  A sound kernel sends FSYNC and FLUSH when
- * the server has answered the WRITEs before them, has at most one WRITE under
- * way for a page, lets nobody change the bytes of a WRITE under way, and sends
- * a page again that was written to meanwhile.  A broken one lets requests
- * overtake each other, so that old bytes may overwrite new ones at the server,
- * or forgets that a page has changed.
+ * Dirty pages become WRITE requests.  A sound kernel sends FSYNC and FLUSH
+ * after the replies to the WRITEs before them, has at most one WRITE in flight
+ * for a page, keeps the bytes of a WRITE in flight stable, and sends a page
+ * again that was written to meanwhile.  A broken one lets requests overtake
+ * each other, so that old bytes may overwrite new ones at the server, or loses
+ * a change of a page.
  *
  * Each test runs for files that are written to and mapped, for both kinds of
- * connections, and for servers that copy or splice, alone or in threads.
+ * connections, and for servers that copy or splice, single-threaded or
+ * multithreaded.
  */
 
 #include <sys/mman.h>
@@ -20,7 +21,7 @@
 #define FILE_NAME	"file"
 #define PAGES		8
 
-/* WRITEs for one page, of several threads that ask for them at a time. */
+/* WRITEs for one page, from threads that cause them simultaneously. */
 #define ROUNDS		60
 
 /*
@@ -102,7 +103,7 @@ FIXTURE_SETUP(order)
 	file_setup(_metadata, &self->m, FILE_NAME, self->len, 1, &self->data,
 		   &self->seen);
 
-	/* An open drops cached pages: all are open before there are any. */
+	/* An open drops cached pages: open all before there are any. */
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, self->fd);
 	self->fd2 = mnt_open(&self->m, FILE_NAME, O_RDWR);
@@ -143,7 +144,10 @@ static bool changed(struct _test_data_order *self,
 	return c && call_wait_returned(c) == CALL_RETURNED && c->ret >= 0;
 }
 
-/* Is the file what it has to be: at the server, and for every kind of reader */
+/*
+ * Does the file have the expected bytes: at the server, and for every kind of
+ * reader
+ */
 static void check_bytes(struct __test_metadata *_metadata,
 			struct _test_data_order *self)
 {
@@ -151,7 +155,7 @@ static void check_bytes(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen,
 				self->len));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->len)) {
-		TH_LOG("the server's bytes are not those written");
+		TH_LOG("the server's bytes are not the written ones");
 	}
 	EXPECT_EQ(-1, first_difference(self->data, self->map, self->len));
 	ASSERT_EQ(self->len, pread(self->fd2, self->seen, self->len, 0));
@@ -164,8 +168,8 @@ static void check_bytes(struct __test_metadata *_metadata,
 }
 
 /*
- * A call waits for the server's answer to WRITE, and @opcode, unless it is 0,
- * is sent after that.
+ * A call waits for the server's reply to WRITE, and @opcode, unless it is 0, is
+ * sent after that.
  */
 static void check_waits(struct __test_metadata *_metadata,
 			struct _test_data_order *self,
@@ -184,12 +188,12 @@ static void check_waits(struct __test_metadata *_metadata,
 
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
-		TH_LOG("%s did not wait for the answer to WRITE", op->name);
+		TH_LOG("%s did not wait for the reply to WRITE", op->name);
 	}
 	if (opcode)
 		EXPECT_EQ(0, find_req(&self->m, opcode, REQ_ARRIVED, 1));
 
-	/* The control: it is this answer that the call was waiting for. */
+	/* The control: this is the reply that the call was waiting for. */
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	EXPECT_EQ(0, c->ret) {
@@ -233,7 +237,7 @@ TEST_F(order, flush_is_sent_after_write_is_answered)
 }
 
 /*
- * Base ends writeback before the server answers.
+ * The unpatched kernel ends writeback before the server replies.
  *
  * Promise: folio-states
  */
@@ -243,7 +247,7 @@ TEST_F(order, sync_file_range_waits_until_write_is_answered)
 }
 
 /*
- * Only the pages of the range count, not what else the file has under way.
+ * Only the pages of the range count, not other WRITEs of the file in flight.
  *
  * Promise: folio-states
  */
@@ -282,9 +286,8 @@ TEST_F(order, sync_file_range_waits_for_no_other_range)
 }
 
 /*
- * Whether the second change waits for the server or not is the kernel's choice;
- * a second WRITE for the page is not to be sent before the first is answered,
- * and is not to be forgotten.
+ * The second change may wait for the server or not; a second WRITE for the page
+ * must not be sent before the reply to the first, and must not be lost.
  *
  * Promise: folio-states, bytes, policy-12, 8b284dc47291
  */
@@ -322,7 +325,7 @@ TEST_F(order, page_changed_under_writeback_is_sent_again)
 }
 
 /*
- * The server is stopped when writeback begins, and reads the bytes much later.
+ * The server is stopped when writeback starts, and reads the bytes much later.
  * A broken kernel lets the page change before it has been read.
  *
  * Promise: folio-states, bytes, 8b284dc47291
@@ -351,7 +354,7 @@ TEST_F(order, write_has_the_bytes_of_when_writeback_began)
 	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, variant->off,
 				self->seen, len));
 	EXPECT_EQ(-1, first_difference(old, self->seen, len)) {
-		TH_LOG("a page changed while a WRITE of it was under way");
+		TH_LOG("a page changed while a WRITE of it was in flight");
 	}
 
 	/* The control: the change was made, and comes with the next WRITE. */
@@ -362,7 +365,7 @@ TEST_F(order, write_has_the_bytes_of_when_writeback_began)
 	check_bytes(_metadata, self);
 }
 
-/* Dirty one page and have it written back, again and again. */
+/* Dirty one page and write it back, repeatedly. */
 static long do_rounds(const struct call_arg *arg)
 {
 	long i;
@@ -374,7 +377,10 @@ static long do_rounds(const struct call_arg *arg)
 			return -1;
 		if (sync_file_range(arg->fd, 0, 0, SYNC_FILE_RANGE_WRITE))
 			return -1;
-		/* However fast it goes, some of them are WRITEs of their own */
+		/*
+		 * However fast this is, some of the changes get their own
+		 * WRITEs
+		 */
 		if (i % 8 == 0 && fdatasync(arg->fd))
 			return -1;
 	}
@@ -382,7 +388,7 @@ static long do_rounds(const struct call_arg *arg)
 }
 
 /*
- * The same by two threads, against a server that takes its time.
+ * The same by two threads, with a slow server.
  *
  * Promise: folio-states, policy-12, 8b284dc47291
  */
@@ -411,15 +417,15 @@ TEST_F(order, writes_of_one_page_come_one_by_one)
 		.fd = self->fd }));
 
 	EXPECT_LT(2, count_req(&self->m, FUSE_WRITE, REQ_REPLIED)) {
-		TH_LOG("hardly a WRITE was sent: nothing was tested");
+		TH_LOG("too few WRITEs were sent: nothing was tested");
 	}
 	check_bytes(_metadata, self);
 }
 
 /*
  * A direct read of another file stores into a mapped page, which is dirtied
- * when the read begins, and once more when it ends.  In between the page is
- * put under writeback.  A broken kernel forgets the second time, or sends a
+ * when the read begins, and once more when it ends.  In between, writeback of
+ * the page starts.  A broken kernel loses the second dirtying, or sends a
  * second WRITE at once.
  *
  * Promise: bytes, policy-12, 8b284dc47291
@@ -434,7 +440,7 @@ TEST_F(order, page_dirtied_by_direct_read_is_sent_again)
 				self->page));
 	source = mnt_open(&self->m, "source", O_RDONLY | O_DIRECT);
 	ASSERT_LE(0, source);
-	/* Those that have filled the mapping. */
+	/* READs that have filled the mapping. */
 	reads = count_req(&self->m, FUSE_READ, REQ_ARRIVED);
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_READ));
 	c = mnt_call(&self->m, &call_pread, (struct call_arg){
@@ -445,7 +451,7 @@ TEST_F(order, page_dirtied_by_direct_read_is_sent_again)
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
-	/* The oldest: READ. */
+	/* The oldest request is READ. */
 	ASSERT_EQ(1, server_release(self->m.ctl, 1));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	ASSERT_EQ(self->page, c->ret);
@@ -455,7 +461,7 @@ TEST_F(order, page_dirtied_by_direct_read_is_sent_again)
 	ASSERT_NE(NULL, f);
 	ASSERT_NE(CALL_LOST, call_stays_blocked(&self->m, f));
 	EXPECT_EQ(1, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED)) {
-		TH_LOG("a second WRITE was sent before the answer to the first");
+		TH_LOG("a second WRITE was sent before the reply to the first");
 	}
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(f));

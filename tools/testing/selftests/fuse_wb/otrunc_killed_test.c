@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * open(2) with O_TRUNC that fails when the server has truncated the file.
+ * open(2) with O_TRUNC that fails after the server has truncated the file.
  *
- * OPEN or CREATE itself truncates, and behind its reply the open may still fail: it
- * waits for parallel direct writes and is killed there, or the server begins
- * passthrough meanwhile.  The file is empty all the same, and a sound kernel
- * says so.  A broken one goes on with the size and the cached pages of before.
+ * OPEN or CREATE itself truncates, and the open may still fail after its reply: it
+ * is killed while waiting for parallel direct writes, or the server starts
+ * passthrough meanwhile.  The file is empty nevertheless, and a sound kernel shows
+ * that.  A broken one keeps the old size and the old cached pages.
  *
  * Promise: trunc-failed
  */
@@ -19,7 +19,7 @@
 #include "child.h"
 #include "common.h"
 
-/* What older headers lack; Linux 6.9 brought it. */
+/* Not in older headers; Linux 6.9 added it. */
 #ifndef FUSE_PASSTHROUGH
 #define FUSE_PASSTHROUGH	0x2000000000ULL
 #define FOPEN_PASSTHROUGH	0x80
@@ -100,7 +100,10 @@ static void setup_file(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, server_open_flags(self->m.ctl, FOPEN_KEEP_CACHE));
 }
 
-/* @ask: CREATE is for a name that the kernel does not know, or asks for again. */
+/*
+ * @ask: nothing is cached of names: CREATE is for one unknown to the kernel, or
+ * it sends LOOKUP again.
+ */
 static struct server_opts server_opts(bool writeback_cache, bool ask)
 {
 	return (struct server_opts){
@@ -148,7 +151,7 @@ static struct call_arg open_arg(struct _test_data_trunc_failed *self,
 		.flags = O_RDWR | O_TRUNC | (create ? O_CREAT : 0) };
 }
 
-/* Have a process open the file, and kill it where it sleeps behind the reply. */
+/* Have a process open the file, and kill it where it sleeps after the reply. */
 static void kill_opener(struct __test_metadata *_metadata,
 			struct _test_data_trunc_failed *self, bool create)
 {
@@ -162,7 +165,7 @@ static void kill_opener(struct __test_metadata *_metadata,
 	pid = child_start(CLONE_FILES, &call_open, open_arg(self, create));
 	ASSERT_LE(0, pid);
 	ASSERT_NE(0, await_req(&self->m, opcode, REQ_REPLIED, before + 1));
-	/* No fence: with O_CREAT, it has the lock of the directory. */
+	/* No fence: with O_CREAT, the process holds the directory lock. */
 	ASSERT_TRUE(child_await_blocked(pid, &call_open));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
@@ -182,7 +185,7 @@ static void check_size(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, st.st_size);
 }
 
-/* Nothing of before comes back, also when the file grows. */
+/* No old bytes come back, also when the file grows. */
 static void check_bytes(struct __test_metadata *_metadata,
 			struct _test_data_trunc_failed *self)
 {
@@ -198,7 +201,7 @@ static void check_bytes(struct __test_metadata *_metadata,
 		    BYTES);
 }
 
-/* The WRITE in flight fails: nothing fills the file again. */
+/* The WRITE in flight fails: the file stays empty. */
 static void fail_write(struct __test_metadata *_metadata,
 		       struct _test_data_trunc_failed *self)
 {
@@ -221,7 +224,7 @@ TEST_F(trunc_failed, killed_open_behind_aio_write_leaves_an_empty_file)
 	check_bytes(_metadata, self);
 }
 
-/* The control: so does one that is not killed. */
+/* The control: so does an open that is not killed. */
 TEST_F(trunc_failed, open_behind_aio_write_leaves_an_empty_file)
 {
 	struct call *c;
@@ -237,7 +240,7 @@ TEST_F(trunc_failed, open_behind_aio_write_leaves_an_empty_file)
 	check_bytes(_metadata, self);
 }
 
-/* Passthrough is for connections without the writeback cache. */
+/* Passthrough is only for connections without the writeback cache. */
 FIXTURE(trunc_refused)
 {
 	FIXTURE_DATA(trunc_failed) t;

@@ -2,12 +2,12 @@
 /*
  * open(2) with O_TRUNC.
  *
- * With FUSE_ATOMIC_O_TRUNC, OPEN itself truncates the file at the server, else a
- * SETATTR follows.  Either way a sound kernel drops the pages of the file once
- * the server has agreed, sends no WRITE of before behind that, and keeps
- * everything when the server refuses.  A broken one shows or sends old bytes, or
+ * With FUSE_ATOMIC_O_TRUNC, OPEN itself truncates the file at the server,
+ * otherwise a SETATTR follows.  Either way a sound kernel drops the pages of the
+ * file once the server has succeeded, sends no older WRITE after that, and keeps
+ * everything if the server refuses.  A broken one shows or sends old bytes, or
  * deadlocks when the server invalidates the file meanwhile: WRITEs wait for the
- * answer to OPEN, and the invalidation for them.
+ * reply to OPEN, and the invalidation for them.
  *
  * Promise: 76224355db75
  */
@@ -61,7 +61,10 @@ static void setup_file(struct __test_metadata *_metadata,
 	const struct server_opts opts = {
 		.writeback_cache = how->writeback_cache,
 		.init_flags = how->atomic ? FUSE_ATOMIC_O_TRUNC : 0,
-		/* It is not for the open that the pages go. */
+		/*
+		 * Pages must be dropped because of O_TRUNC, not because of the
+		 * open.
+		 */
 		.open_flags = FOPEN_KEEP_CACHE,
 		.ask_always = how->ask_always,
 		.threads = 3,
@@ -108,7 +111,7 @@ static long open_trunc(struct _test_data_otrunc *self)
 		.buf = self->path, .flags = O_RDWR | O_TRUNC });
 }
 
-/* The file is empty, and nothing of before comes back when it grows. */
+/* The file is empty, and no old bytes come back when it grows. */
 static void check_empty(struct __test_metadata *_metadata,
 			struct _test_data_otrunc *self)
 {
@@ -129,13 +132,13 @@ TEST_F(otrunc, open_drops_the_pages)
 
 	ASSERT_LE(0, open_trunc(self));
 	EXPECT_EQ(2, count_req(&self->m, FUSE_OPEN, REQ_ARRIVED));
-	/* Which way it went: with the flag, OPEN was enough. */
+	/* With the flag, OPEN alone must have truncated the file. */
 	truncations = count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED);
 	EXPECT_EQ(!variant->atomic, truncations);
 	check_empty(_metadata, self);
 }
 
-/* A broken kernel drops them before it has asked. */
+/* A broken kernel drops them before the server has replied. */
 TEST_F(otrunc, refused_open_keeps_the_pages)
 {
 	const struct req_match opens = { .opcode = FUSE_OPEN };
@@ -148,7 +151,7 @@ TEST_F(otrunc, refused_open_keeps_the_pages)
 }
 
 /*
- * Another thread of the server invalidates the file while it works at OPEN.
+ * Another thread of the server invalidates the file while it handles OPEN.
  *
  * Promise: trunc-inval
  */
@@ -180,7 +183,7 @@ TEST_F(otrunc, open_and_invalidation_end)
 	EXPECT_EQ(0, server_size(self->m.ctl, FILE_NAME));
 }
 
-/* Dirty pages of which WRITEs are on their way, on both kinds of connections. */
+/* Dirty pages with WRITEs in flight, on both kinds of connections. */
 FIXTURE(otrunc_order)
 {
 	struct _test_data_otrunc o;
@@ -206,7 +209,7 @@ FIXTURE_TEARDOWN(otrunc_order)
 }
 
 /*
- * A broken kernel sends OPEN beside a WRITE that is under way: a server that
+ * A broken kernel sends OPEN concurrently with a WRITE in flight: a server that
  * carries out OPEN first has the old bytes in the truncated file.
  */
 TEST_F(otrunc_order, open_is_sent_after_write_is_answered)
@@ -221,7 +224,7 @@ TEST_F(otrunc_order, open_is_sent_after_write_is_answered)
 	ASSERT_NE(NULL, c);
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&o->m, c));
 	EXPECT_EQ(0, find_req(&o->m, FUSE_OPEN, REQ_ARRIVED, 2)) {
-		TH_LOG("OPEN was sent before WRITE was answered");
+		TH_LOG("OPEN was sent before the reply to WRITE");
 	}
 
 	ASSERT_EQ(1, server_release(o->m.ctl, 0));
@@ -244,7 +247,7 @@ TEST_F(otrunc_order, write_behind_open_is_dropped)
 	ASSERT_EQ(0, start_writeback(&o->m, o->fd));
 	ASSERT_EQ(0, fence(&o->m));
 	EXPECT_EQ(0, count_req(&o->m, FUSE_WRITE, REQ_ARRIVED)) {
-		TH_LOG("WRITE was sent while OPEN was under way");
+		TH_LOG("WRITE was sent while OPEN was in flight");
 	}
 	ASSERT_EQ(1, server_release(o->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
@@ -253,8 +256,8 @@ TEST_F(otrunc_order, write_behind_open_is_dropped)
 }
 
 /*
- * A file that is open gets a name in the server's directory, from another client,
- * after the kernel has seen that there is none: CREATE opens and truncates it.
+ * Another client creates a name for an open file in the server's directory, after
+ * the kernel has cached a negative dentry: CREATE opens and truncates the file.
  */
 FIXTURE(created)
 {
@@ -288,7 +291,7 @@ FIXTURE_TEARDOWN(created)
 	mnt_teardown(_metadata, &self->o.m);
 }
 
-/* A broken kernel goes on with the size, and the dirty pages, of before. */
+/* A broken kernel keeps the old size and the dirty pages. */
 TEST_F(created, create_drops_the_pages)
 {
 	const struct req_match lookups = { .opcode = FUSE_LOOKUP };
@@ -299,7 +302,7 @@ TEST_F(created, create_drops_the_pages)
 		.buf = o->path, .flags = O_RDWR | O_CREAT | O_TRUNC }));
 	ASSERT_NE(0, await_req(&o->m, FUSE_CREATE, REQ_REPLIED, 1));
 	EXPECT_EQ(0, count_req(&o->m, FUSE_SETATTR, REQ_ARRIVED)) {
-		TH_LOG("the file is truncated once more");
+		TH_LOG("the file is truncated again");
 	}
 	check_empty(_metadata, o);
 }
@@ -314,7 +317,9 @@ static struct call *start_create(struct _test_data_otrunc *o)
 		.buf = o->path, .flags = O_RDWR | O_CREAT | O_TRUNC });
 }
 
-/* Do kernel and server have the same file of @size bytes, unharmed by the end? */
+/*
+ * Do kernel and server agree on a file of @size bytes, still so after it grows?
+ */
 static void check_agreement(struct __test_metadata *_metadata,
 			    struct _test_data_otrunc *o, struct call *c,
 			    ssize_t size)
@@ -331,7 +336,8 @@ static void check_agreement(struct __test_metadata *_metadata,
 
 /*
  * The server carries out a WRITE after CREATE: it has the bytes, in whichever
- * order the two came, and a broken kernel does not know it, or truncates again.
+ * order the two arrived, and a broken kernel does not know that, or truncates
+ * again.
  */
 TEST_F(created, write_after_create_is_seen)
 {
@@ -346,18 +352,20 @@ TEST_F(created, write_after_create_is_seen)
 	c = start_create(o);
 	ASSERT_NE(NULL, c);
 	ASSERT_NE(0, await_req(&o->m, FUSE_CREATE, REQ_REPLIED, 1));
-	/* No fence: open(2) has the lock of the directory. */
+	/* No fence: open(2) holds the directory lock. */
 	ASSERT_NE(CALL_LOST, call_wait_blocked(c));
 	writes = count_req(&o->m, FUSE_WRITE, REQ_ARRIVED);
 	ASSERT_EQ(writes, server_release(o->m.ctl, 0));
 	check_agreement(_metadata, o, c,
 			variant->how.dirty ? o->len : o->len / PAGES);
 	EXPECT_EQ(writes, count_req(&o->m, FUSE_WRITE, REQ_ARRIVED)) {
-		TH_LOG("what was dirty is written to the truncated file");
+		TH_LOG("old dirty data is written to the truncated file");
 	}
 }
 
-/* Another client writes to the file before the kernel can look at it. */
+/*
+ * Another client writes to the file before the kernel fetches its attributes.
+ */
 TEST_F(created, write_of_another_client_stays)
 {
 	struct _test_data_otrunc *o = &self->o;
@@ -373,7 +381,7 @@ TEST_F(created, write_of_another_client_stays)
 	check_agreement(_metadata, o, c, 100);
 }
 
-/* Nobody has asked the server for more than it has done. */
+/* The kernel needs nothing from the server after CREATE. */
 TEST_F(created, server_that_refuses_setattr_is_not_asked)
 {
 	const struct req_match setattrs = { .opcode = FUSE_SETATTR };

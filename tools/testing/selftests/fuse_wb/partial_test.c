@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Writes that cover a part of a page which is not in the page cache.
+ * Writes that cover part of a page which is not in the page cache.
  *
- * The rest of such a page is the server's: with the writeback cache, a sound
- * kernel reads the page first, and writes into it then.  It need not where there
- * is no rest: when the page lies behind the end of the file, or is covered.  A
- * broken kernel sends zeros or what was in the memory before in place of the
- * server's bytes, or takes a write whose READ has failed.
+ * The server has the rest of such a page: with the writeback cache, a sound
+ * kernel reads the page first, and then writes into it.  It need not if there is
+ * no rest: if the page is beyond EOF, or is fully overwritten.  A broken kernel
+ * sends zeros or uninitialized memory in place of the server's bytes, or accepts
+ * a write whose READ has failed.
  *
  * Promise: policy-11
  */
@@ -89,13 +89,13 @@ TEST_F(partial, rest_of_page_is_read_first)
 	EXPECT_EQ(1, reads(&self->m));
 	EXPECT_NE(0, reqlog_find(self->m.log, &first, REQ_ARRIVED, 1));
 	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
-	/* The page is complete now. */
+	/* The page is uptodate now. */
 	ASSERT_EQ(10, change(self, self->page + 500, 10));
 	EXPECT_EQ(1, reads(&self->m));
 	check_file(_metadata, self);
 }
 
-/* The page of the file's end has a rest, too. */
+/* The rest of the page that contains EOF has to be read, too. */
 TEST_F(partial, page_with_the_end_is_read_first)
 {
 	ASSERT_EQ(10, change(self, self->size + 5, 10));
@@ -138,7 +138,7 @@ TEST_F(partial, write_across_pages_reads_the_ends)
 	check_file(_metadata, self);
 }
 
-/* A broken kernel has a dirty page of nobody's bytes. */
+/* A broken kernel has a dirty page that was never filled. */
 TEST_F(partial, failed_read_fails_the_write)
 {
 	const struct req_match fail = { .opcode = FUSE_READ };
@@ -149,7 +149,7 @@ TEST_F(partial, failed_read_fails_the_write)
 	ASSERT_EQ(0, server_fail(self->m.ctl, &fail, EIO));
 	EXPECT_EQ(-1, change(self, self->page + 100, 10));
 	EXPECT_EQ(EIO, errno);
-	/* Behind the end, where the file must not grow. */
+	/* Beyond EOF, where the file must not grow. */
 	EXPECT_EQ(-1, change(self, self->size + 5, 10));
 	EXPECT_EQ(EIO, errno);
 	self->size -= 15;
@@ -162,7 +162,9 @@ TEST_F(partial, failed_read_fails_the_write)
 	}
 }
 
-/* What came before the page that cannot be read is written, and said to be. */
+/*
+ * Bytes before the page that cannot be read are written, and returned as such.
+ */
 TEST_F(partial, failed_read_in_the_middle_is_a_short_write)
 {
 	const struct req_match fail = { .opcode = FUSE_READ };

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An inode with a backing file, and parallel direct writers at once.
+ * An inode with a backing file and parallel direct writers simultaneously.
  *
- * Neither uses the page cache, so neither waits for the other, nor keeps it away.
- * Whoever wants the page cache is refused as long as there is a backing file.  A
- * broken kernel has one wait for the other for ever, forgets the backing file with
- * the last writer, or has the page cache beside it.
+ * Neither uses the page cache, so neither waits for nor excludes the other.  An
+ * open that needs the page cache is refused as long as there is a backing file.  A
+ * broken kernel makes one wait for the other forever, drops the backing file with
+ * the last writer, or allows the page cache together with it.
  *
  * Promise: direct-passthrough
  */
@@ -16,7 +16,7 @@
 #include "aio.h"
 #include "common.h"
 
-/* What older headers lack; Linux 6.9 brought it. */
+/* Not in older headers; Linux 6.9 added it. */
 #ifndef FUSE_PASSTHROUGH
 #define FUSE_PASSTHROUGH	0x2000000000ULL
 #define FOPEN_PASSTHROUGH	0x80
@@ -113,7 +113,7 @@ static long open_passed(struct _test_data_beside *self)
 	return open_as(self, FOPEN_PASSTHROUGH, self->id);
 }
 
-/* In a thread, too. */
+/* Write in a thread, too. */
 static long close_passed(struct _test_data_beside *self, int passed)
 {
 	return mnt_run(&self->m, &call_close, (struct call_arg){ .fd = passed });
@@ -134,7 +134,7 @@ static void start_writers(struct __test_metadata *_metadata,
 			.buf = self->data + (i + 1) * PAGE });
 		ASSERT_NE(NULL, self->writer[i]);
 	}
-	/* They go together: neither the one nor the other has ended that. */
+	/* They run in parallel: neither has ended the other's mode. */
 	EXPECT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED,
 			       before + WRITERS));
 }
@@ -151,7 +151,10 @@ static void end_writers(struct __test_metadata *_metadata,
 	}
 }
 
-/* fd has the server's bytes, and the other one those of the backing file. */
+/*
+ * fd has the server's bytes, and the passthrough descriptor those of the
+ * backing file.
+ */
 static void check_bytes(struct __test_metadata *_metadata,
 			struct _test_data_beside *self, int passed)
 {
@@ -159,14 +162,14 @@ static void check_bytes(struct __test_metadata *_metadata,
 
 	ASSERT_EQ(LEN, pread(self->fd, self->seen, LEN, 0));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN)) {
-		TH_LOG("the direct descriptor has other bytes");
+		TH_LOG("the direct descriptor does not have the server's bytes");
 	}
 	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen, LEN));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN));
 	fill_pattern(backed, LEN, 1);
 	ASSERT_EQ(LEN, pread(passed, self->seen, LEN, 0));
 	EXPECT_EQ(-1, first_difference(backed, self->seen, LEN)) {
-		TH_LOG("the other descriptor is not that of the backing file");
+		TH_LOG("the passthrough descriptor does not have the bytes of the backing file");
 	}
 }
 
@@ -183,7 +186,7 @@ TEST_F(beside, passthrough_begins_during_parallel_writes)
 	end_writers(_metadata, self);
 	check_bytes(_metadata, self, passed);
 
-	/* It lasts: the last writer has not taken the backing file away. */
+	/* It stays: the last writer has not dropped the backing file. */
 	EXPECT_EQ(-1, open_as(self, 0, 0));
 	EXPECT_EQ(EIO, errno);
 	ASSERT_EQ(0, close_passed(self, passed));
@@ -203,7 +206,10 @@ TEST_F(beside, parallel_writes_begin_during_passthrough)
 	check_bytes(_metadata, self, passed);
 }
 
-/* An error of the server is one of the writer, and the backing file is as it was. */
+/*
+ * A server error is reported to the writer, and the backing file does not
+ * change.
+ */
 TEST_F(beside, write_that_fails_leaves_the_backing_file_alone)
 {
 	const struct req_match match = { .opcode = FUSE_WRITE };
@@ -222,7 +228,10 @@ TEST_F(beside, write_that_fails_leaves_the_backing_file_alone)
 	check_bytes(_metadata, self, passed);
 }
 
-/* A backing file does not go with its descriptor while a writer is at work. */
+/*
+ * Closing the passthrough descriptor during a write does not drop the backing
+ * file.
+ */
 TEST_F(beside, passthrough_ends_during_parallel_writes)
 {
 	int passed = open_passed(self), fd;
@@ -239,14 +248,14 @@ TEST_F(beside, passthrough_ends_during_parallel_writes)
 	ASSERT_EQ(0, close_passed(self, passed));
 	ASSERT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 2));
 
-	/* With the last of them it is a file as any other. */
+	/* After the last of them it is a normal file. */
 	fd = open_as(self, 0, 0);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(LEN, pread(fd, self->seen, LEN, 0));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN));
 }
 
-/* Nor is it mapped, as that would be the page cache. */
+/* It cannot be mapped, as that would use the page cache. */
 TEST_F(beside, page_cache_is_refused_during_passthrough)
 {
 	int passed = open_passed(self);
@@ -256,7 +265,10 @@ TEST_F(beside, page_cache_is_refused_during_passthrough)
 				   0));
 	EXPECT_EQ(ENODEV, errno);
 	if (variant->flags & O_DIRECT) {
-		/* A descriptor that has lost O_DIRECT would use it, too. */
+		/*
+		 * Nor can a descriptor without O_DIRECT be used, as it would
+		 * use the page cache, too.
+		 */
 		ASSERT_EQ(0, fcntl(self->fd, F_SETFL, 0));
 		EXPECT_EQ(-1, pread(self->fd, self->seen, LEN, 0));
 		EXPECT_EQ(ETXTBSY, errno);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Files whose reads and writes go to a backing file, past the server.
+ * Files whose reads and writes go to a backing file, bypassing the server.
  *
- * Such a file has no page cache of its own that could be dirty.  A sound kernel
- * therefore offers it on connections without the writeback cache alone, where
- * writes are in the backing file at once, and keeps cached and passed-through
- * opens of one inode apart.  A broken one has dirty pages and a backing file at
- * a time, and loses the one or the other, or stacks file systems without end.
+ * Such a file has no dirty page cache of its own.  A sound kernel therefore
+ * offers passthrough only on connections without the writeback cache, where
+ * writes reach the backing file at once, and keeps cached and passthrough opens
+ * of one inode apart.  A broken one has dirty pages and a backing file
+ * simultaneously, and loses one of them, or stacks file systems without limit.
  *
  * Promise: 3ab394b363c5
  */
@@ -16,7 +16,7 @@
 
 #include "common.h"
 
-/* What older headers lack; Linux 6.9 brought it. */
+/* Not in older headers; Linux 6.9 added it. */
 #ifndef FUSE_PASSTHROUGH
 #define FUSE_PASSTHROUGH	0x2000000000ULL
 #define FOPEN_PASSTHROUGH	0x80
@@ -54,7 +54,7 @@ static void pass_setup(struct __test_metadata *_metadata,
 		return;
 	self->page = sysconf(_SC_PAGESIZE);
 	self->len = PAGES * self->page;
-	/* The backing file is as long, but has other bytes. */
+	/* The backing file has the same size, but other bytes. */
 	file_setup(_metadata, &self->m, FILE_NAME, self->len, 2, &self->data,
 		   &self->seen);
 	fill_pattern(self->data, self->len, 1);
@@ -79,7 +79,7 @@ FIXTURE_TEARDOWN(passthrough)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Nothing but the opening and closing of the file has reached the server. */
+/* Only OPEN and the requests of close(2) have reached the server. */
 static void check_passed(struct __test_metadata *_metadata,
 			 struct _test_data_passthrough *self)
 {
@@ -88,7 +88,7 @@ static void check_passed(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	ASSERT_EQ(self->len, pread(self->backing, self->seen, self->len, 0));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->len)) {
-		TH_LOG("the backing file has something else");
+		TH_LOG("the backing file has other bytes");
 	}
 }
 
@@ -104,7 +104,7 @@ TEST_F(passthrough, reads_and_writes_go_to_the_backing_file)
 	ASSERT_EQ(self->page, pwrite(fd, self->data + 5, self->page, 5));
 	check_passed(_metadata, self);
 
-	/* Longer, and the kernel knows at once. */
+	/* Extend it; the kernel knows the new size at once. */
 	ASSERT_EQ(7, pwrite(fd, "at last", 7, self->len));
 	ASSERT_EQ(0, fstat(self->backing, &st));
 	EXPECT_EQ(self->len + 7, st.st_size);
@@ -113,7 +113,7 @@ TEST_F(passthrough, reads_and_writes_go_to_the_backing_file)
 	EXPECT_EQ(1, count_req(&self->m, FUSE_FLUSH, REQ_ARRIVED));
 }
 
-/* Stores are in the backing file's pages, and nothing is written back. */
+/* Stores go to the backing file's pages, and there is no FUSE writeback. */
 TEST_F(passthrough, mapping_is_of_the_backing_file)
 {
 	int fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
@@ -132,7 +132,7 @@ TEST_F(passthrough, mapping_is_of_the_backing_file)
 	check_passed(_metadata, self);
 }
 
-/* One inode cannot be both: whoever comes second is refused. */
+/* One inode cannot be both: the second open is refused. */
 TEST_F(passthrough, cached_open_is_refused_meanwhile)
 {
 	int fd = mnt_open(&self->m, FILE_NAME, O_RDWR), other;
@@ -144,7 +144,7 @@ TEST_F(passthrough, cached_open_is_refused_meanwhile)
 	EXPECT_EQ(-1, open(path, O_RDWR | O_CLOEXEC));
 	EXPECT_EQ(EIO, errno);
 
-	/* The last close ends it. */
+	/* The last close ends passthrough. */
 	ASSERT_EQ(0, close(fd));
 	ASSERT_NE(0, await_req(&self->m, FUSE_RELEASE, REQ_REPLIED, 2));
 	fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
@@ -154,13 +154,13 @@ TEST_F(passthrough, cached_open_is_refused_meanwhile)
 	other = open(path, O_RDWR | O_CLOEXEC);
 	EXPECT_EQ(-1, other);
 	EXPECT_EQ(EIO, errno);
-	/* And the cached one is as it was: these are the server's bytes. */
+	/* The cached one is unaffected: it has the server's bytes. */
 	ASSERT_EQ(self->len, pread(fd, self->seen, self->len, 0));
 	fill_pattern(self->data, self->len, 2);
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->len));
 }
 
-/* A backing file that is itself one of such a mount would be one too deep. */
+/* A backing file on such a mount would exceed the stacking depth. */
 TEST_F(passthrough, stack_is_no_deeper_than_the_server_said)
 {
 	int fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
@@ -170,7 +170,7 @@ TEST_F(passthrough, stack_is_no_deeper_than_the_server_said)
 	EXPECT_EQ(ELOOP, errno);
 }
 
-/* The same server, but with the writeback cache: that is what it gets. */
+/* The same server, but with the writeback cache: it takes precedence. */
 FIXTURE(passthrough_cached)
 {
 	FIXTURE_DATA(passthrough) p;
@@ -192,7 +192,7 @@ TEST_F(passthrough_cached, backing_file_is_refused)
 	EXPECT_EQ(EPERM, errno);
 }
 
-/* Nor does it help to say so in the answer to OPEN. */
+/* Nor does it help to request passthrough in the reply to OPEN. */
 TEST_F(passthrough_cached, writes_go_to_the_cache_and_the_server)
 {
 	struct _test_data_passthrough *p = &self->p;

@@ -3,10 +3,10 @@
  * Pages that were pinned when they should have been dropped.
  *
  * A direct write whose buffer is a shared mapping pins the pages of the mapped file,
- * and changes nothing in them.  The server may invalidate the file meanwhile, or a
- * direct write go past the page cache: the page stays, see pin_test.c, but it is
- * stale.  A sound kernel reads it again before anybody uses it, whether it is pinned by
- * then or not: anybody who may read a file can pin its pages for as long as he likes.
+ * and changes nothing in them.  Meanwhile the server may invalidate the file, or a
+ * direct write may bypass the page cache: the page stays, see pin_test.c, but it is
+ * stale.  A sound kernel reads it again before it is used, whether it is still pinned
+ * or not: any task that may read a file can pin its pages for as long as it likes.
  *
  * Promise: direct-pinned
  */
@@ -83,7 +83,7 @@ FIXTURE_SETUP(stale_pin)
 	self->map = mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_POPULATE, self->fd, 0);
 	ASSERT_NE(MAP_FAILED, self->map);
-	/* What the populating has made dirty */
+	/* Pages dirtied by populating the mapping */
 	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
 
 	before = count_req(&self->m, FUSE_WRITE, REQ_ARRIVED);
@@ -112,12 +112,14 @@ static void end_write(struct __test_metadata *_metadata,
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(self->write));
 	ASSERT_EQ(PAGE, self->write->ret);
-	/* He has written what he saw. */
+	/* The write has sent the bytes that it saw. */
 	ASSERT_EQ(0, server_get(self->m.ctl, "target", 0, self->seen, PAGE));
 	EXPECT_EQ(-1, first_difference(self->old, self->seen, PAGE));
 }
 
-/* The server has other bytes, and says so.  The page is to be used next. */
+/*
+ * The server has other bytes, and invalidates the file.  The page is used next.
+ */
 static void invalidate(struct __test_metadata *_metadata,
 		       struct _test_data_stale_pin *self,
 		       const struct _fixture_variant_stale_pin *variant)
@@ -135,7 +137,7 @@ static void check_file(struct __test_metadata *_metadata,
 	if (variant->pinned)
 		end_write(_metadata, self);
 	EXPECT_EQ(-1, first_difference(self->data, self->map, BYTES)) {
-		TH_LOG("the mapping shows other bytes than the server has");
+		TH_LOG("the mapping does not show the server's bytes");
 	}
 	ASSERT_EQ(0, msync(self->map, BYTES, MS_SYNC));
 	expect_file(_metadata, &self->m, "file", self->fd, self->data,
@@ -197,7 +199,7 @@ TEST_F(stale_pin, splice_takes_what_the_server_has)
 	check_file(_metadata, self, variant);
 }
 
-/* Its reader is told neither of the invalidation nor of an error. */
+/* The reader of the pipe sees neither the invalidation nor an error. */
 TEST_F(stale_pin, pipe_keeps_what_was_spliced)
 {
 	loff_t off = 0;

@@ -3,11 +3,11 @@
  * Pages of the page cache that are the buffer of direct I/O.
  *
  * A direct read whose buffer is a shared mapping pins the pages of the mapped file,
- * and stores into them when its data come.  If such a page has been dropped from the
- * page cache meanwhile, the data are nowhere: the mapping has another page by then,
- * and nobody writes the old one back.  A broken kernel drops it, clean as it looks,
- * on the word of the server or for a direct write; a sound one keeps it, and has
- * whoever uses it next read it again, unless it is dirty then.
+ * and stores into them when its data arrives.  If such a page has been dropped from
+ * the page cache meanwhile, the data is lost: the mapping has another page by then,
+ * and the old one is never written back.  A broken kernel drops it, as it looks
+ * clean, on an invalidation from the server or for a direct write; a sound one keeps
+ * it, and reads it again on the next use, unless it is dirty then.
  *
  * Promise: direct-pinned
  */
@@ -23,19 +23,19 @@
 #define PAGES	4
 #define BYTES	(PAGES * PAGE)
 
-/* What is read goes to a part of the first page, what is written to another one. */
+/* Data is read into a part of the first page, and written to another part. */
 #define READ_AT		512
 #define READ_LEN	1024
 #define WRITE_AT	2048
 #define WRITE_LEN	1000
 
 /**
- * struct pinning - a file, and one from which is read into a mapping of it
+ * struct pinning - a file, and another that is read into a mapping of it
  * @m: the mount
  * @fd: "file", cached
  * @map: the same, shared
  * @node: the same, for the server
- * @source: the other file, O_DIRECT
+ * @source: the file to read from, O_DIRECT
  * @data: what "file" has to hold
  * @other: what "source" holds
  * @seen: to read into
@@ -94,7 +94,7 @@ static void start_read(struct __test_metadata *_metadata, struct pinning *p,
 	ASSERT_NE(NULL, p->read);
 	ASSERT_NE(0, await_req(&p->m, FUSE_READ, REQ_ARRIVED, before + 1));
 	ASSERT_EQ(0, server_drop_rules(p->m.ctl));
-	/* The fault of its buffer has made it dirty. */
+	/* The fault on its buffer has dirtied it. */
 	ASSERT_EQ(0, start_writeback(&p->m, p->fd));
 	ASSERT_EQ(0, await_writes(&p->m));
 	memcpy(p->data + READ_AT, p->other, READ_LEN);
@@ -117,11 +117,14 @@ static void change_others(struct __test_metadata *_metadata, struct pinning *p)
 				BYTES - PAGE));
 }
 
-/* Everybody sees what was read, and what the server has of the other pages. */
+/*
+ * All readers see the data that was read, and the server's bytes of the other
+ * pages.
+ */
 static void check_file(struct __test_metadata *_metadata, struct pinning *p)
 {
 	EXPECT_EQ(-1, first_difference(p->data, p->map, BYTES)) {
-		TH_LOG("the mapping shows other bytes than it has to");
+		TH_LOG("the mapping shows wrong bytes");
 	}
 	EXPECT_EQ(BYTES, mnt_run(&p->m, &call_pread, (struct call_arg){
 		.fd = p->fd, .buf = p->seen, .len = BYTES }));
@@ -130,7 +133,7 @@ static void check_file(struct __test_metadata *_metadata, struct pinning *p)
 		.buf = p->map, .len = BYTES }));
 	ASSERT_EQ(0, server_get(p->m.ctl, "file", 0, p->seen, BYTES));
 	EXPECT_EQ(-1, first_difference(p->data, p->seen, BYTES)) {
-		TH_LOG("the server has other bytes than it has to");
+		TH_LOG("the server has wrong bytes");
 	}
 	EXPECT_EQ(-1, first_difference(p->data, p->map, BYTES));
 }
@@ -210,7 +213,9 @@ TEST_F(pinned, reader_keeps_page_of_direct_read)
 	check_file(_metadata, p);
 }
 
-/* A write of part of the page, beside the part that is read into, in this way. */
+/*
+ * A write of part of the page, outside the part that is read into, in this way.
+ */
 static void check_write(struct __test_metadata *_metadata, struct pinning *p,
 			const struct call_op *op, int fd)
 {
@@ -258,7 +263,9 @@ TEST_F(pinned, aio_write_to_direct_io_file_keeps_page_of_direct_read)
 			      FOPEN_PARALLEL_DIRECT_WRITES, O_DIRECT));
 }
 
-/* The server's times are believed where it says so, and the pages go with them. */
+/*
+ * With auto_inval_data the server's mtime counts, and a change drops the pages.
+ */
 FIXTURE(pinned_auto)
 {
 	struct pinning p;
@@ -289,8 +296,9 @@ TEST_F(pinned_auto, new_mtime_keeps_page_of_direct_read)
 }
 
 /*
- * The mapping is gone when the data come, and nobody uses the page cache: writers go
- * together.  The page is written back all the same, and what they write is in it.
+ * The mapping is gone when the data arrives, and the page cache is unused: writers
+ * run in parallel.  The page is written back nevertheless, and includes the bytes
+ * that they write.
  */
 FIXTURE(pinned_unmapped)
 {
@@ -354,7 +362,7 @@ TEST_F(pinned_unmapped, direct_write_is_not_undone_by_the_page)
 	ASSERT_EQ(0, server_get(p->m.ctl, "file", WRITE_AT, p->seen,
 				WRITE_LEN));
 	EXPECT_EQ(-1, first_difference(buf, p->seen, WRITE_LEN)) {
-		TH_LOG("old bytes of the page have replaced what was written");
+		TH_LOG("old bytes of the page have replaced written ones");
 	}
 }
 

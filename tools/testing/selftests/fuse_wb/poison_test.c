@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory errors in pages whose server holds its reply.
+ * Memory errors in pages for which the server holds its reply.
  *
- * All handling of memory errors is under one lock.  A page is not taken out of use
- * before its lock is free and writeback has ended.  A broken kernel waits for that
- * as long as the server likes, and so does the next error, in whatever page.  A sound
- * one gives the server a second, and gives up: a page that may fail some day stays
- * where it is, and one that has failed is unmapped, and leaves the page cache when the
- * server has replied.  Linux 6.12 has sent copies, and waits for READ alone.
+ * Memory errors are handled one by one under a lock.  A page is not taken out of use
+ * before its page lock is released and its writeback has ended.  A broken kernel waits
+ * for that as long as the server likes, and so does the next error, in any page.  A
+ * sound one gives the server a second, and then gives up: a page to be soft-offlined
+ * stays where it is, and one that has failed is unmapped, and leaves the page cache
+ * when the server has replied.  Linux 6.12 has sent copies, and waits only for READ.
  *
  * Promise: memory-errors
  */
@@ -22,7 +22,7 @@
 #include "common.h"
 #include "memblock.h"
 
-/* Older headers of the C library do not have it. */
+/* Missing in older C library headers. */
 #ifndef MADV_SOFT_OFFLINE
 #define MADV_SOFT_OFFLINE	101
 #endif
@@ -44,7 +44,10 @@
 #define FLAGS		4096
 #define FRAMES_MAX	64
 
-/* The page frames, FRAMES_MAX at most, whose flags in @mask are these.  Return: how many. */
+/*
+ * The PFNs, at most FRAMES_MAX, whose flags in @mask equal these.  Return: how
+ * many.
+ */
 static int find_frames(__u64 mask, __u64 flags, __u64 *pfn)
 {
 	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC), nr = 0;
@@ -64,7 +67,7 @@ static int find_frames(__u64 mask, __u64 flags, __u64 *pfn)
 	return nr;
 }
 
-/* No test has broken a page for the next one. */
+/* Poisoned pages must not be left for the next test. */
 static void unpoison_all(struct __test_metadata *_metadata)
 {
 	__u64 pfn[FRAMES_MAX];
@@ -89,7 +92,7 @@ static const struct call_op call_madvise = {
 	"madvise", SYS_madvise, do_madvise
 };
 
-/* A page of the caller's own is taken out of use, and keeps its bytes. */
+/* Soft-offline an anonymous page, which keeps its bytes. */
 static long do_offline_own(const struct call_arg *arg)
 {
 	char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
@@ -108,7 +111,7 @@ static const struct call_op call_offline_own = {
 	"soft offline", SYS_madvise, do_offline_own
 };
 
-/* Another process meanwhile has an error of its own handled. */
+/* Meanwhile another process has an error of its own handled. */
 static void check_another(struct __test_metadata *_metadata, struct mnt *m)
 {
 	pid_t pid = child_start(CLONE_FILES, &call_offline_own, (struct call_arg){ });
@@ -179,7 +182,7 @@ static struct call *start_madvise(struct _test_data_poison *self, int advice)
 		.buf = self->map, .len = PAGE, .flags = advice });
 }
 
-/* The server has what was stored, which took its reply. */
+/* The server has the stored bytes, from which its reply was taken. */
 static void check_server(struct __test_metadata *_metadata,
 			 struct _test_data_poison *self)
 {
@@ -210,7 +213,7 @@ TEST_F(poison, soft_offline_gives_up_on_a_page_under_writeback)
 	EXPECT_EQ(-1, first_difference(self->data, self->map, LEN));
 	check_server(_metadata, self);
 
-	/* The control: nothing but the held WRITE was in the way. */
+	/* The control: only the held WRITE prevented it. */
 	EXPECT_EQ(0, mnt_run(&self->m, &call_madvise, (struct call_arg){
 		.buf = self->map, .len = PAGE, .flags = MADV_SOFT_OFFLINE }));
 	EXPECT_EQ(-1, first_difference(self->data, self->map, LEN));
@@ -249,7 +252,7 @@ static bool is_cached(char *addr)
 	return mincore(addr, PAGE, &vec) || vec & 1;
 }
 
-/* Sleep until it is not. */
+/* Sleep until it is not in the page cache. */
 static bool await_gone(char *addr)
 {
 	__u64 deadline = wait_deadline();
@@ -276,7 +279,7 @@ TEST_F(poison, page_that_has_failed_leaves_when_its_write_has_ended)
 	if (!copies) {
 		EXPECT_EQ(-1, c->ret);
 		EXPECT_EQ(EBUSY, c->err);
-		/* Nobody gets at it. */
+		/* The page cannot be accessed. */
 		pid = child_start(CLONE_FILES, &call_load, (struct call_arg){
 			.buf = self->map });
 		ASSERT_LT(0, pid);
@@ -325,7 +328,7 @@ FIXTURE(locked)
 	__u64 pfn;
 };
 
-/* What sysfs takes the physical address of an error for. */
+/* The sysfs file to which the physical address of an error is written. */
 FIXTURE_VARIANT(locked)
 {
 	const char *file;
@@ -341,7 +344,9 @@ FIXTURE_VARIANT_ADD(locked, hard)
 	.file = "/sys/devices/system/memory/hard_offline_page",
 };
 
-/* The page frame that is being read: it stays locked, and is not uptodate. */
+/*
+ * The PFN of the page that is being read: it stays locked, and is not uptodate.
+ */
 static __u64 find_locked(struct mnt *m)
 {
 	const __u64 mask = BIT(KPF_LOCKED) | BIT(KPF_UPTODATE) | BIT(KPF_SLAB);

@@ -17,7 +17,7 @@
 #define VM		"/proc/sys/vm/"
 #define MIB		(1024 * 1024UL)
 
-/* Who has more may want to keep what he is doing in it. */
+/* Skip larger machines, where other users may need the memory. */
 #define MACHINE_MAX_MIB	8192
 
 static int failed(const char *what)
@@ -26,7 +26,7 @@ static int failed(const char *what)
 	return -1;
 }
 
-/* Bytes that tell a page from every other one. */
+/* Bytes that differ between pages. */
 static void stamp(char *buf, size_t page, __u64 index)
 {
 	memset(buf, 1 + index % 251, page);
@@ -40,7 +40,7 @@ int dirty_file(void *dirtier)
 	char *map = NULL, *buf = malloc(page);
 	__u64 i, at, pages = d->size / page;
 
-	/* Should the OOM killer come, then for us, and not for who runs the tests. */
+	/* Make the OOM killer prefer this process, not the test runner. */
 	write_file("/proc/self/oom_score_adj", "1000");
 	if (d->store)
 		map = mmap(NULL, d->size, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -72,7 +72,7 @@ long run_while_served(struct mnt *m, const struct call_op *op,
 			return c->ret;
 		}
 	} while (word_get(&m->log->nr) != nr);
-	fprintf(stderr, "# the server had nothing to do for %d s, and %s has not returned\n",
+	fprintf(stderr, "# the server was idle for %d s, and %s has not returned\n",
 		WAIT_SECONDS, op->name);
 	task_print(stderr, getpid(), c->tid);
 	errno = ETIMEDOUT;
@@ -193,7 +193,7 @@ const char *hog_start(struct hog *hog, size_t leave)
 
 	hog->fd = -1;
 	if (vm_counter("/proc/meminfo", "MemTotal:") / 1024 > MACHINE_MAX_MIB)
-		return "needs a machine of 8 GiB at most, to use its memory up";
+		return "needs a machine of 8 GiB at most, as the test uses up its memory";
 	if (read_line(VM "dirty_ratio", hog->ratio[0], 16) ||
 	    read_line(VM "dirty_background_ratio", hog->ratio[1], 16)) {
 		failed(VM "dirty_ratio");
@@ -204,7 +204,9 @@ const char *hog_start(struct hog *hog, size_t leave)
 		failed("memfd_create");
 		return "";
 	}
-	/* No limit stops the writer or wakes the flusher: reclaim has to. */
+	/*
+	 * No limit throttles the writer or wakes the flusher: reclaim has to.
+	 */
 	if (write_file(VM "dirty_background_bytes", "1073741824") ||
 	    write_file(VM "dirty_bytes", "2147483648")) {
 		failed(VM "dirty_bytes");

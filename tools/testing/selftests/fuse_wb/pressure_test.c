@@ -3,12 +3,12 @@
  * More dirty pages of a file than there is memory for.
  *
  * Reclaim writes back no file: it wakes the flushers and relies on them.  They
- * write many pages at a time, in the order of the file.  A broken kernel writes
- * the pages one by one as they come up on the LRU; or nobody writes them, and
- * the OOM killer ends a process whose memory was only waiting to be written.
+ * write many pages per request, in file order.  A broken kernel writes the
+ * pages one by one in LRU order; or no task writes them, and the OOM killer
+ * kills a process whose memory only had to be written first.
  *
- * Who writes is not guessed from the WRITEs but told by the tracepoints of
- * writeback and of reclaim.
+ * The writing tasks are not guessed from the WRITEs but taken from the
+ * tracepoints of writeback and of reclaim.
  */
 
 #include "common.h"
@@ -22,13 +22,16 @@
 #define SIZE		(3 * LIMIT)
 
 /*
- * So little that its writer starts no writeback, and what is touched in the cgroup
- * then, which leaves half of that room.
+ * Too few dirty bytes to start writeback, and the memory then touched in the
+ * cgroup, which leaves half of that room.
  */
 #define FEW		(3 * MIB)
 #define TOUCHED		(LIMIT - FEW / 2)
 
-/* Free memory of a machine without a limit; other users may leave some more. */
+/*
+ * Memory to leave free on a machine without a limit; other users may free some
+ * more.
+ */
 #define LEAVE		(32 * MIB)
 #define ROOM		(2 * LEAVE)
 #define MACHINE_SIZE	(3 * LEAVE)
@@ -36,14 +39,14 @@
 /* A WRITE takes this many microseconds: the writer is faster. */
 #define DELAY		1000
 
-/* At most one WRITE in so many may be of a single page. */
+/* At most one in this many WRITEs may be of a single page. */
 #define SHARE		8
 
-/* A WRITE has at least so many pages on average. */
+/* The minimum of pages per WRITE, on average. */
 #define RUN		16
 
 /*
- *   who dirties "file" -- more than fits --> reclaim
+ *   writer of "file" ---- more than fits --> reclaim
  *                                               | wakes
  *   server <------------- WRITEs ----------- flusher
  */
@@ -55,7 +58,7 @@ struct press {
 	size_t size;
 };
 
-/* size: bytes that the server has in the file from the beginning */
+/* size: initial size of the file at the server */
 static bool press_setup(struct __test_metadata *_metadata, struct press *p,
 			const void *variant, size_t size)
 {
@@ -66,7 +69,7 @@ static bool press_setup(struct __test_metadata *_metadata, struct press *p,
 	p->size = size;
 	if (!mnt_setup(_metadata, &p->m, &opts, variant))
 		return false;
-	/* It has its memory before that becomes scarce. */
+	/* Allocate the server's memory before it becomes scarce. */
 	ASSERT_EQ(0, server_put(p->m.ctl, FILE_NAME, size - 1, "", 1));
 	ASSERT_EQ(0, server_rule(p->m.ctl, &writes, RULE_DELAY, DELAY));
 	p->fd = mnt_open(&p->m, FILE_NAME, O_RDWR);
@@ -80,7 +83,10 @@ static void press_teardown(struct __test_metadata *_metadata, struct press *p)
 	mnt_teardown(_metadata, &p->m);
 }
 
-/* Reclaim has written nothing; the others, each page of each WRITE. */
+/*
+ * Reclaim has written nothing; the flusher and syncing callers have written
+ * every page of the WRITEs.
+ */
 static void check_writers(struct __test_metadata *_metadata,
 			  const struct writers *w, long pages, long room)
 {
@@ -91,11 +97,11 @@ static void check_writers(struct __test_metadata *_metadata,
 		TH_LOG("the data was left to fsync");
 	}
 	EXPECT_LT(0, w->woken) {
-		TH_LOG("reclaim has not asked the flusher to begin");
+		TH_LOG("reclaim has not woken the flusher");
 	}
 }
 
-/* For people, and for scripts/pressure.sh. */
+/* For debugging, and for scripts/pressure.sh. */
 static void tell(struct __test_metadata *_metadata, const struct press *p,
 		 const struct counters *c, const struct shapes *s)
 {
@@ -105,8 +111,9 @@ static void tell(struct __test_metadata *_metadata, const struct press *p,
 }
 
 /*
- * @room: bytes that can be dirty at a time, and are left to fsync
- * @touched: bytes of memory that somebody else in the cgroup takes then, or 0
+ * @room: bytes that can be dirty simultaneously, and are left to fsync
+ * @touched: bytes of memory that another task in the cgroup then allocates, or
+ * 0
  */
 static void check_pressure(struct __test_metadata *_metadata, struct press *p,
 			   bool store, size_t room, size_t touched)
@@ -136,12 +143,12 @@ static void check_pressure(struct __test_metadata *_metadata, struct press *p,
 	}
 	counters_since(&after, &before);
 	EXPECT_EQ(0, after.oom_kills) {
-		TH_LOG("the OOM killer came while %ld kB were dirty and %ld kB under writeback",
+		TH_LOG("the OOM killer was invoked while %ld kB were dirty and %ld kB under writeback",
 		       vm_counter("/proc/meminfo", "Dirty:"),
 		       vm_counter("/proc/meminfo", "Writeback:"));
 	}
 
-	/* The rest of the data, so that all of it can be looked at. */
+	/* The rest of the data, so that all of it can be checked. */
 	begun = word_get(&p->m.log->nr);
 	EXPECT_EQ(0, run_while_served(&p->m, &call_fsync, (struct call_arg){
 		.fd = p->fd }));
@@ -157,7 +164,7 @@ static void check_pressure(struct __test_metadata *_metadata, struct press *p,
 	check_writers(_metadata, &w, s.pages, room / page);
 	EXPECT_LE(SHARE * (s.single - s.again), s.nr - s.again);
 	EXPECT_LE(RUN * s.nr, s.pages);
-	/* The flusher goes back only to begin anew, as does munmap. */
+	/* The flusher only goes back to start over, as does munmap. */
 	EXPECT_LE(s.back, w.passes + 1);
 }
 
@@ -200,7 +207,7 @@ TEST_F_TIMEOUT(memcg, dirty_data_gets_out_through_the_flusher,
 	check_pressure(_metadata, &self->p, variant->store, LIMIT, 0);
 }
 
-/* Less than starts writeback, and then memory for somebody else. */
+/* Less than starts writeback, and then memory for another task. */
 FIXTURE(full)
 {
 	struct press p;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What parallel direct writers ask the server before they write.
+ * Queries that parallel direct writers send before they write.
  *
- * A write takes the set-uid bit and the capabilities of a file away.  Whether it has
- * capabilities is the server's to tell, in the reply to GETXATTR, and a kernel with
- * FUSE_HANDLE_KILLPRIV_V2 remembers that there were none.  A broken one asks before
- * each parallel write; a sound one asks once, whoever else comes meanwhile waits for
- * that reply and not for one of his own, and it asks again when something may have
- * changed.
+ * A write removes the set-uid bit and the capabilities of a file.  Only the server
+ * knows whether it has capabilities; it says so in the reply to GETXATTR, and a
+ * kernel with FUSE_HANDLE_KILLPRIV_V2 remembers that there were none.  A broken one
+ * sends GETXATTR before each parallel write; a sound one sends it once, other
+ * writers that come meanwhile wait for that reply and send none of their own, and it
+ * sends it again when something may have changed.
  *
  * Promise: direct-privileges
  */
@@ -55,7 +55,7 @@ FIXTURE_SETUP(privs)
 	fill_pattern(self->data, BYTES, 1);
 	ASSERT_EQ(0, server_put(self->m.ctl, "file", 0, self->data, BYTES));
 	ASSERT_EQ(0, server_fail(self->m.ctl, &getxattrs, ENODATA));
-	/* It takes them, and says that it has none all the same. */
+	/* The server accepts them, and still replies that it has none. */
 	ASSERT_EQ(0, server_fail(self->m.ctl, &setxattrs, 0));
 	self->fd = mnt_open(&self->m, "file", O_RDWR | O_DIRECT);
 	ASSERT_LE(0, self->fd);
@@ -142,7 +142,8 @@ TEST_F(privs, writers_who_come_at_once_ask_once)
 }
 
 /*
- * Who asks has to wait for the reply; whoever waits for him has not.
+ * The writer that sends GETXATTR has to wait for the reply; a writer that waits
+ * for it can be killed.
  *
  * Promise: direct-kill
  */
@@ -167,7 +168,7 @@ TEST_F(privs, writer_who_waits_for_one_who_asks_can_be_killed)
 	EXPECT_EQ(1, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
 }
 
-/* Two writes ask that often more than has been asked before, which is once or not. */
+/* Two writes send that many GETXATTRs more than before, none or one. */
 static void check_asked(struct __test_metadata *_metadata,
 			struct _test_data_privs *self, int more)
 {
@@ -178,7 +179,7 @@ static void check_asked(struct __test_metadata *_metadata,
 	EXPECT_EQ(more, questions(self) - before);
 }
 
-/* The controls: it is remembered for as long as nothing can have changed. */
+/* The controls: the result is cached as long as nothing can have changed. */
 TEST_F(privs, write_asks_again_when_a_capability_is_set)
 {
 	const struct vfs_cap_data caps = {
@@ -203,7 +204,7 @@ TEST_F(privs, write_asks_again_when_the_server_tells_attributes)
 	check_asked(_metadata, self, 0);
 }
 
-/* A file with such a bit has something to lose: nothing is remembered of it. */
+/* A file with such a bit has privileges to lose: nothing is cached about it. */
 TEST_F(privs, write_asks_again_when_a_mode_bit_is_set)
 {
 	check_asked(_metadata, self, 1);
@@ -216,8 +217,9 @@ TEST_F(privs, write_asks_again_when_a_mode_bit_is_set)
 }
 
 /*
- * He has looked whether somebody waits for the page cache, and asks.  An open that
- * comes meanwhile waits for those who write, not for him.
+ * A writer has checked whether an open waits for the page cache, and sends
+ * GETXATTR.  An open that comes meanwhile waits for writes in flight, not for this
+ * writer.
  *
  * Promise: direct-starve
  */
@@ -234,7 +236,7 @@ TEST_F(privs, caching_open_does_not_wait_for_a_writer_who_asked_before)
 				   write_arg(self, 0));
 	ASSERT_NE(NULL, self->writer[0]);
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
-	/* So that he has to ask */
+	/* So that it has to send GETXATTR */
 	ASSERT_EQ(0, ask_for(&self->m, &ask_getattr, "file", self->fd));
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_GETXATTR));
 	self->writer[1] = mnt_call(&self->m, &call_pwrite,
@@ -253,7 +255,7 @@ TEST_F(privs, caching_open_does_not_wait_for_a_writer_who_asked_before)
 		  call_stays_blocked(&self->m, self->writer[1]));
 	ASSERT_EQ(1, server_release_match(self->m.ctl, &first));
 	EXPECT_EQ(CALL_RETURNED, call_wait_returned(o)) {
-		TH_LOG("the open waits for a writer who came later");
+		TH_LOG("the open waits for a writer that came later");
 	}
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 2));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 2));

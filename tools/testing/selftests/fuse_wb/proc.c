@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the kernel tells under /proc, see proc.h. */
+/* What the kernel reports under /proc, see proc.h. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,7 +19,7 @@
 #define STAT_FLAGS	9
 #define STAT_PENDING	31
 
-/* Of the kernel's <linux/sched.h>. */
+/* From the kernel's <linux/sched.h>. */
 #define PF_EXITING	0x4
 
 void close_all_but(int fd1, int fd2)
@@ -100,8 +100,8 @@ int write_file(const char *path, const char *text)
 }
 
 /*
- * The fields of a thread's stat from the third on, the state: the second is
- * the name, which may hold anything.  NULL when the thread is no more.
+ * The fields of a thread's stat from the third on, the state: the second is the
+ * name, which may contain anything.  NULL if the thread no longer exists.
  */
 static char *read_task_stat(pid_t pid, pid_t tid, char *buf, size_t size)
 {
@@ -181,7 +181,7 @@ void task_print(FILE *out, pid_t pid, pid_t tid)
 	char buf[4096], state = task_state(pid, tid);
 
 	if (!state) {
-		fprintf(out, "#   thread %d is no more\n", tid);
+		fprintf(out, "#   thread %d no longer exists\n", tid);
 		return;
 	}
 	fprintf(out, "#   thread %d: state %c\n", tid, state);
@@ -209,7 +209,9 @@ void process_print(FILE *out, pid_t pid)
 	closedir(dir);
 }
 
-/* The number behind @name in a file of lines as "NAME NUMBER"; -1: no such line. */
+/*
+ * The number after @name in a file of lines as "NAME NUMBER"; -1: no such line.
+ */
 static long number_in(const char *file, const char *name)
 {
 	size_t len = strlen(name);
@@ -241,8 +243,8 @@ long task_runs(pid_t pid, pid_t tid)
 long vm_counter(const char *file, const char *name)
 {
 	/*
-	 * Each CPU keeps small changes to itself.  Without this file there is
-	 * one CPU, and nothing to fold.
+	 * Each CPU batches small changes.  Without this file there is one CPU,
+	 * and nothing to fold.
 	 */
 	if (write_file("/proc/sys/vm/stat_refresh", "1") && errno != ENOENT)
 		fprintf(stderr, "# folding the per-CPU counters: %s\n",
@@ -270,7 +272,7 @@ int await_pages_in_writeback(long max)
 		sched_yield();
 	} while (now_usec() < deadline);
 
-	fprintf(stderr, "# awaited for %d s in vain: the end of writeback of %ld pages\n",
+	fprintf(stderr, "# timed out (%d s) waiting for the end of writeback of %ld pages\n",
 		WAIT_SECONDS, pages - max);
 	return -1;
 }
@@ -305,7 +307,7 @@ unsigned int mount_minor(const char *dir)
 	f = fopen("/proc/self/mountinfo", "re");
 	if (!f)
 		return 0;
-	/* The last of several mounts at one place is the one on top. */
+	/* Of several mounts at one place, the last one is on top. */
 	while (fgets(line, sizeof(line), f))
 		if (sscanf(line, "%*d %*d %*u:%u %*s %255s", &minor,
 			   where) == 2 && !strcmp(where, dir))

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Questions about the data of a file, which the server answers.
+ * Queries about the data of a file that are sent to the server.
  *
  * lseek(2) with SEEK_DATA or SEEK_HOLE becomes LSEEK, and ioctl(2) IOCTL.  The
- * server knows what it has been sent.  A broken kernel asks while some of the
- * data is in the page cache alone: a program that copies what SEEK_DATA names
- * loses it.  A sound one sends what is dirty, waits for the replies, and then
- * asks; SIGKILL ends that wait.  Linux 6.12 is broken.
+ * server only knows the data that it was sent.  A broken kernel sends the query
+ * while some of the data is only in the page cache: a program that copies what
+ * SEEK_DATA finds loses it.  A sound one sends dirty data, waits for the
+ * replies, and then sends the query; SIGKILL ends that wait.  Linux 6.12 is
+ * broken.
  *
  * Promise: questions
  */
@@ -45,7 +46,7 @@ static const struct call_op call_sum = { "ioctl", SYS_ioctl, do_sum };
  *   at the server      data   zeros            zeros  data
  *   in the cache              new data, dirty
  *
- *   reader: asks, and is open for reading alone
+ *   reader: for the queries, open read-only
  */
 FIXTURE(question)
 {

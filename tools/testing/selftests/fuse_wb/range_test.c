@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a call that syncs a part of a file sends, and waits for.
+ * What a call that syncs part of a file sends, and waits for.
  *
  * msync(2) and a write with O_DSYNC name a range, and fsync(2) the whole file.
- * A broken kernel writes the whole file back for each: who syncs a page pays for
- * what others have dirtied.  A sound one sends what is dirty in the range, waits
- * for the replies, and then sends FSYNC.
+ * A broken kernel writes back the whole file for each: a caller that syncs a
+ * page waits for data that other tasks have dirtied.  A sound one sends the
+ * dirty data of the range, waits for the replies, and then sends FSYNC.
  *
  * Promise: data-integrity
  */
@@ -34,7 +34,7 @@ FIXTURE(range)
 	char *seen;
 };
 
-/* op: syncs; pages: which it is to send */
+/* op: the syncing call; pages: how many it must send */
 FIXTURE_VARIANT(range)
 {
 	bool writeback_cache;
@@ -90,7 +90,7 @@ FIXTURE_TEARDOWN(range)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Dirty some pages; the server's answer is not waited for. */
+/* Dirty some pages, without waiting for the server's reply. */
 static void dirty(struct __test_metadata *_metadata,
 		  struct _test_data_range *self,
 		  const struct _fixture_variant_range *variant,
@@ -138,14 +138,14 @@ TEST_F(range, sync_sends_what_it_names_and_no_more)
 	EXPECT_EQ(variant->pages * self->page,
 		  reqlog_bytes(self->m.log, &writes, REQ_ARRIVED));
 
-	/* The rest is still dirty, and not forgotten. */
+	/* The rest is still dirty, and not lost. */
 	expect_file(_metadata, &self->m, FILE_NAME, self->fd, self->data,
 		    self->seen, self->len);
 }
 
 /*
  * Linux 6.12 waits for every WRITE of the file before it sends FSYNC.  The
- * control: who names the whole file has to wait.
+ * control: a caller that syncs the whole file has to wait.
  *
  * Promise: fsync-range
  */

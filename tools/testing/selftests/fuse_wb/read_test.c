@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * READs that the server answers with fewer bytes than the file has.
+ * READs with a reply that is shorter than the file.
  *
- * With the writeback cache, the kernel knows of bytes that the server has not
- * got: a short answer inside the file is a hole, in which a sound kernel has
- * zeros, and the file stays as long as it is.  When all is sent through, a short
- * answer means that the file has become shorter elsewhere, unless this kernel
- * has made it longer meanwhile.  A broken kernel shows what was in the memory
- * before, cuts off dirty bytes, or believes an answer that is too old.
+ * With the writeback cache, the kernel knows about bytes that the server has not
+ * got yet: a short reply inside the file is a hole, which a sound kernel fills
+ * with zeros, and the file keeps its size.  With write-through, a short reply
+ * means that the file has been truncated elsewhere, unless this kernel has
+ * extended it meanwhile.  A broken kernel shows uninitialized memory, cuts off
+ * dirty bytes, or uses a reply that is too old.
  *
  * Promise: policy-03, short-read
  */
@@ -22,7 +22,7 @@
 #define SHORT		300
 
 /*
- *   fd --- read --- page cache of "file" <--- READ, answered with SHORT bytes
+ *   fd --- read --- page cache of "file" <--- READ, SHORT bytes in the reply
  *
  * data: what the file has to hold, all PAGES of it
  */
@@ -83,7 +83,7 @@ static int shorten_reads(struct mnt *m)
 	return server_rule(m->ctl, &reads, RULE_SIZE, SHORT);
 }
 
-/* All of the file, as its reader sees it. */
+/* All of the file, as a reader sees it. */
 static void read_file(struct __test_metadata *_metadata,
 		      struct _test_data_short_read *self,
 		      const struct _fixture_variant_short_read *variant)
@@ -113,15 +113,15 @@ static int strange_bytes(struct _test_data_short_read *self)
 	return count;
 }
 
-/* Also read ahead: one READ is for many pages. */
+/* Also with readahead: one READ is for many pages. */
 TEST_F(short_read, rest_of_short_read_is_zeros)
 {
 	ASSERT_EQ(0, shorten_reads(&self->m));
 	read_file(_metadata, self, variant);
 	EXPECT_EQ(0, strange_bytes(self)) {
-		TH_LOG("the rest is what was in the memory before");
+		TH_LOG("the rest is uninitialized memory");
 	}
-	/* The answer counts from the beginning of the request. */
+	/* The short reply counts from the start of the request. */
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, SHORT));
 	EXPECT_EQ(0, self->seen[SHORT]);
 	EXPECT_EQ(self->len, kernel_size(self->fd)) {
@@ -130,7 +130,9 @@ TEST_F(short_read, rest_of_short_read_is_zeros)
 	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
 }
 
-/* A broken kernel reads over dirty pages, or drops them with the file's end. */
+/*
+ * A broken kernel reads over dirty pages, or drops them by truncating the file.
+ */
 TEST_F(short_read, short_read_leaves_dirty_pages_alone)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -158,8 +160,8 @@ TEST_F(short_read, short_read_leaves_dirty_pages_alone)
 }
 
 /*
- * A few bytes are asked for, and their page is read.  The next reader of that
- * page asks nobody.
+ * A read of a few bytes reads their page.  The next reader of that page sends
+ * no READ.
  *
  * Promise: policy-09
  */
@@ -184,7 +186,8 @@ TEST_F(short_read, read_of_some_bytes_fills_the_page)
 }
 
 /*
- * The error of a READ is the reader's, and the page is not taken for good.
+ * The error of a READ is returned to the reader, and the page does not become
+ * uptodate.
  *
  * Promise: policy-09
  */
@@ -202,7 +205,7 @@ TEST_F(short_read, failed_read_is_made_again)
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, self->len));
 }
 
-/* The same file, on a connection that sends writes through. */
+/* The same file, on a write-through connection. */
 FIXTURE(short_through)
 {
 	struct _test_data_short_read s;
@@ -234,8 +237,8 @@ TEST_F(short_through, file_ends_where_short_read_does)
 }
 
 /*
- * READ is under way when the file grows, and its answer is short, for it was
- * made before.  A broken kernel takes it for the new end of the file.
+ * READ is in flight when the file grows, and its reply is short, as it was made
+ * before.  A broken kernel takes it for the new EOF.
  */
 TEST_F(short_through, short_read_from_before_a_write_cuts_nothing_off)
 {
@@ -254,7 +257,7 @@ TEST_F(short_through, short_read_from_before_a_write_cuts_nothing_off)
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 
 	EXPECT_EQ(s->len + 5, kernel_size(s->fd)) {
-		TH_LOG("an old answer is taken for the end of the file");
+		TH_LOG("an old reply is taken for EOF");
 	}
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Reclaim that meets pages which a server does not let go.
+ * Reclaim that encounters pages under writeback to a held server.
  *
- * Who allocates in a cgroup that is full has to make room himself, and comes
- * across pages under writeback.  Legacy memcg waits for them: when the server
- * that has to end this is the one who allocates, it waits for itself.  A broken
- * kernel hangs there, or crawls from one pause to the next.  A sound one takes
- * what can be had, and otherwise calls the OOM killer: either way it ends.
+ * A task that allocates in a full cgroup has to reclaim, and encounters pages
+ * under writeback.  Legacy memcg waits for them: when the allocating task is
+ * the server that has to end writeback, it waits for itself.  A broken kernel
+ * hangs there, or crawls from one pause to the next.  A sound one reclaims what
+ * it can, and otherwise invokes the OOM killer: either way it ends.
  *
  * Promise: memcg
  */
@@ -18,21 +18,21 @@
 
 #define MIB		(1024 * 1024UL)
 #define LIMIT		(16 * MIB)
-/* Less than half, where a writer would wait. */
+/* Less than half, where a writer would be throttled. */
 #define DIRTY		(6 * MIB)
 #define CLEAN		(4 * MIB)
 
-/* What is left is less than this; with the clean cache it is enough. */
+/* The remaining room is less than this; with the clean cache it is enough. */
 #define SOME		(8 * MIB)
 
-/* More than there can be. */
+/* More than fits. */
 #define TOO_MUCH	(12 * MIB)
 
 /*
  *   cgroup of LIMIT bytes:
  *        a writer ------> DIRTY bytes of "file" -- WRITEs --> server, held
  *                         CLEAN bytes of "clean"                ^
- *        who allocates: a process, or --------------------------'
+ *        allocator: a process, or -------------------------------'
  */
 FIXTURE(memcg)
 {
@@ -99,7 +99,7 @@ struct fill {
 	size_t beside;
 };
 
-/* In the cgroup: written first, read later, so both come up in reclaim. */
+/* In the cgroup: written first, read later, so reclaim encounters both. */
 static int fill_cgroup(void *arg)
 {
 	const struct fill *f = arg;
@@ -128,7 +128,7 @@ static long run_in(struct _test_data_memcg *self, int (*fn)(void *), void *arg)
 	if (!c)
 		return -1;
 	/*
-	 * Twice as long as others: a charge is tried 16 times, and with
+	 * Twice as long as usual: a charge is retried 16 times, and with
 	 * CONFIG_CGROUP_WRITEBACK each pauses for five times 100 ms.
 	 */
 	while (!call_returned(c) && now_usec() < deadline)
@@ -153,11 +153,11 @@ static void get_full(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, reqlog_wait_bytes(self->m.log, &writes, REQ_ARRIVED,
 				       DIRTY));
 	EXPECT_LT((long)(DIRTY + beside), memcg_usage(&self->cg)) {
-		TH_LOG("the pages are charged elsewhere: nothing is tested");
+		TH_LOG("the pages are charged elsewhere: nothing was tested");
 	}
 }
 
-/* The server answers, and it was this that the pages were waiting for. */
+/* The server replies, which is what the pages were waiting for. */
 static void check_ends(struct __test_metadata *_metadata,
 		       struct _test_data_memcg *self)
 {
@@ -167,7 +167,7 @@ static void check_ends(struct __test_metadata *_metadata,
 		.fd = self->fd }));
 }
 
-/* A kernel that has copied the dirty pages can free them, and kills nobody. */
+/* A kernel that has copied the dirty pages can free them, and kills no task. */
 static void check_outcome(struct __test_metadata *_metadata, long status,
 			  size_t beside)
 {
@@ -190,13 +190,13 @@ TEST_F(memcg, allocation_ends_while_writes_are_held)
 	get_full(_metadata, self, variant->beside);
 	status = run_in(self, touch_memory, &len);
 	ASSERT_NE(-1, status) {
-		TH_LOG("an allocation waits for the answer to WRITE");
+		TH_LOG("an allocation waits for the reply to WRITE");
 	}
 	check_outcome(_metadata, status, variant->beside);
 	check_ends(_metadata, self);
 }
 
-/* A server that allocates in the middle of a WRITE: the classical deadlock. */
+/* A server that allocates while it handles a WRITE: the classic deadlock. */
 TEST_F(memcg, server_that_allocates_in_write_goes_on)
 {
 	size_t len = variant->beside ? SOME : TOO_MUCH;
@@ -210,7 +210,10 @@ TEST_F(memcg, server_that_allocates_in_write_goes_on)
 		return;
 	}
 
-	/* When it cannot have that much, it is killed, and all ends so. */
+	/*
+	 * If it cannot have that much, it is killed, and that ends the test,
+	 * too.
+	 */
 	EXPECT_EQ(0UL, variant->beside);
 	status = mnt_run(&self->m, &call_waitpid, (struct call_arg){
 		.fd = self->m.server });
@@ -226,7 +229,7 @@ TEST_F(memcg, server_that_allocates_in_write_goes_on)
 
 /*
  * The flusher is stuck, so that the pages are not even under writeback.  Legacy
- * memcg gives it 100 ms for every 32 of them, again and again.
+ * memcg gives it 100 ms for every 32 of them, repeatedly.
  */
 TEST_F(memcg, allocation_ends_while_flusher_is_stuck)
 {
@@ -247,7 +250,7 @@ TEST_F(memcg, allocation_ends_while_flusher_is_stuck)
 	ASSERT_EQ(0, run_in(self, fill_cgroup, &f));
 	status = run_in(self, touch_memory, &len);
 	ASSERT_NE(-1, status) {
-		TH_LOG("an allocation crawls behind a stuck flusher");
+		TH_LOG("an allocation is throttled by a stuck flusher");
 	}
 	check_outcome(_metadata, status, variant->beside);
 	EXPECT_EQ(0, find_req(&self->m, FUSE_SETATTR, REQ_REPLIED, 2));
@@ -256,7 +259,7 @@ TEST_F(memcg, allocation_ends_while_flusher_is_stuck)
 		.fd = self->fd }));
 }
 
-/* Nothing waits for its pages, but that is no reason to kill it. */
+/* Its pages are not under writeback, but that is no reason to kill it. */
 TEST_F(memcg, writer_of_more_than_the_limit_is_not_killed)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -271,7 +274,9 @@ TEST_F(memcg, writer_of_more_than_the_limit_is_not_killed)
 	EXPECT_LT(0, count_req(&self->m, FUSE_WRITE, REQ_REPLIED));
 	EXPECT_EQ(0, run_while_served(&self->m, &call_fsync,
 				      (struct call_arg){ .fd = self->fd }));
-	/* What is not yet at the server has not arrived: wait for the pages. */
+	/*
+	 * WRITEs may still be on their way to the server: wait for the pages.
+	 */
 	ASSERT_EQ(0, await_pages_in_writeback(0));
 	EXPECT_EQ((long long)f.dirty, server_size(self->m.ctl, "file"));
 }

@@ -49,7 +49,7 @@ int records_check(const char *text, unsigned long len, const unsigned long *nr)
 		;
 	if (w == RECORD_WRITERS)
 		return 0;
-	fprintf(stderr, "# byte %lu of %lu: after %lu and %lu records comes something else\n",
+	fprintf(stderr, "# byte %lu of %lu: after %lu and %lu records there is no valid record\n",
 		off, len, next[0], next[1]);
 	return -1;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Numbered records that processes append to one file.  Whatever happens to that
- * file, every record is there in the end, whole, and in order for each writer.
+ * file, every record must be there in the end, intact, and in order per writer.
  */
 
 #ifndef FUSE_WB_RECORDS_H
@@ -11,20 +11,20 @@
 #define RECORD_WRITERS	2
 
 /**
- * records_append() - append some, and start writeback each time
+ * records_append() - append records, and start writeback after each
  * @fd: a file open with O_APPEND
  * @writer: which writer, from 0
  * @nr: how many records
  *
- * Return: 0; -1 when a write failed, or was short.
+ * Return: 0; -1 if a write failed, or was short.
  */
 int records_append(int fd, int writer, unsigned long nr);
 
 /**
- * records_check() - are all there?
+ * records_check() - are all records there?
  * @text: the records
  * @len: bytes of @text
- * @nr: how many of each writer there have to be; RECORD_WRITERS numbers
+ * @nr: the expected number of each writer; RECORD_WRITERS numbers
  *
  * Return: 0, or -1 after printing which one is not.
  */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Those who walk over all superblocks, while somebody waits to remount one.
+ * Walks over all superblocks while a remount waits for one of them.
  *
- * A flusher that waits for a server has s_umount of the superblock shared. A remount
- * queues for it, as anybody may in a user namespace of his own, and so does a umount;
- * a broken kernel lets everybody queue behind that: sync(2), suspend, SysRq.  Linux
- * 6.12 is such a kernel.  A sound one has everything sent and passes by.
+ * A flusher that waits for a server holds s_umount of the superblock shared.  A
+ * remount queues for it, which any user can do in a user namespace, and so does an
+ * umount; on a broken kernel, such as Linux 6.12, all later users queue after that:
+ * sync(2), suspend, SysRq.  A sound one has everything sent and skips the superblock.
  *
  * Promise: sync-2
  */
@@ -40,7 +40,7 @@ static void check_walks(struct __test_metadata *_metadata, struct mnt *m)
 	}
 }
 
-/* By a worker of the kernel's: await its last line. */
+/* By a kernel worker: wait for its last line. */
 static void check_sysrq(struct __test_metadata *_metadata, const char *key,
 			const char *end)
 {
@@ -59,7 +59,7 @@ static void check_sysrq(struct __test_metadata *_metadata, const char *key,
 			break;
 	}
 	EXPECT_NE(NULL, strstr(line, end)) {
-		TH_LOG("awaited for %d s in vain: %s", WAIT_SECONDS, end);
+		TH_LOG("timed out (%d s) waiting for %s", WAIT_SECONDS, end);
 	}
 	close(kmsg);
 }
@@ -115,7 +115,7 @@ FIXTURE_TEARDOWN(remounted)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* The control: all was stuck, and goes on when the server replies. */
+/* The control: everything was stuck, and continues when the server replies. */
 static void check_was_stuck(struct __test_metadata *_metadata,
 			    struct _test_data_remounted *self)
 {
@@ -151,7 +151,7 @@ TEST_F(remounted, sysrq_j_ends_behind_a_remount_that_waits)
 	check_was_stuck(_metadata, self);
 }
 
-/* What was skipped is not forgotten: the flusher gets to it. */
+/* What was skipped is not lost: the flusher reaches it. */
 TEST_F(remounted, sync_behind_a_remount_that_waits_is_not_lost)
 {
 	const struct req_match late = { .opcode = FUSE_WRITE, .start = PAGE };
@@ -164,8 +164,8 @@ TEST_F(remounted, sync_behind_a_remount_that_waits_is_not_lost)
 }
 
 /*
- * A remount sends all twice, and then lets go of s_umount. What comes behind that is
- * skipped by a flusher that looks before it has let go, and not sent by it.
+ * A remount syncs twice, and then releases s_umount.  Data dirtied after that is
+ * skipped by a flusher that looks before the release, and not sent by the remount.
  */
 TEST_F(remounted, sync_sends_what_a_remount_has_passed_by)
 {
@@ -194,7 +194,7 @@ TEST_F(remounted, sync_sends_what_a_remount_has_passed_by)
 }
 
 /*
- *   FILES files, dirty; SETATTR takes its time, and is replied to
+ *   FILES files, dirty; SETATTR is slow, but gets its reply
  *   remount: sends all of it, with s_umount
  */
 FIXTURE(slow)
@@ -233,14 +233,16 @@ FIXTURE_TEARDOWN(slow)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* A server that is well has everything when sync(2) returns, as without a remount. */
+/*
+ * A healthy server has everything when sync(2) returns, as without a remount.
+ */
 TEST_F(slow, sync_beside_a_remount_waits_for_a_server_that_gets_ahead)
 {
 	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ }));
 	EXPECT_EQ(FILES, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED)) {
 		TH_LOG("sync(2) returned before all data was sent");
 	}
-	/* The log says so a moment after the kernel has the reply. */
+	/* The log shows it a moment after the kernel has the reply. */
 	ASSERT_EQ(0, fence(&self->m));
 	EXPECT_EQ(self->times + FILES,
 		  count_req(&self->m, FUSE_SETATTR, REQ_REPLIED)) {
@@ -251,7 +253,7 @@ TEST_F(slow, sync_beside_a_remount_waits_for_a_server_that_gets_ahead)
 }
 
 /*
- *   readahead of "file" --- READ ---> held; nobody has it open
+ *   readahead of "file" --- READ ---> held; it is not open
  *   a thread of the server: FUSE_NOTIFY_STORE to that page, which waits for READ
  *   umount(2), of the last mount: waits for the notification, with s_umount
  */
@@ -295,7 +297,7 @@ FIXTURE_SETUP(umounted)
 	self->umount = mnt_call(&self->m, &call_umount, (struct call_arg){
 		.buf = self->m.dir });
 	ASSERT_NE(NULL, self->umount);
-	/* No fence: there is no path to the mount any more. */
+	/* No fence: there is no longer a path to the mount. */
 	ASSERT_EQ(CALL_BLOCKED, call_wait_blocked(self->umount));
 }
 
@@ -329,7 +331,7 @@ static const struct call_op call_mount_overlay = {
 /*
  *   an overlay of the mount and another directory --- STATFS ---> held
  *
- * Its superblock is there, but not ready.
+ * Its superblock exists, but is not SB_BORN yet.
  */
 FIXTURE(overlay)
 {

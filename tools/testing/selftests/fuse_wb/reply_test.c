@@ -2,12 +2,12 @@
 /*
  * The last reference to a file, dropped by the server's own reply.
  *
- * An asynchronous read or write holds the file.  When the descriptor has been
- * closed meanwhile, the reply is what lets the file go: the server's thread,
- * inside its write(2) to /dev/fuse, runs the release.  This must not wait for any
- * reply of the server, be it to a WRITE of the same file's page cache that
- * somebody else made.  A broken kernel does, and a server with one thread waits
- * for itself.
+ * An asynchronous read or write holds a reference to the file.  If the descriptor
+ * has been closed meanwhile, the reply drops the last reference: the server's
+ * thread, inside its write(2) to /dev/fuse, runs the release.  This must not wait
+ * for any reply of the server, such as one to a WRITE of the same file's page
+ * cache from another task.  A broken kernel does, and a single-threaded server
+ * waits for itself.
  *
  * Promise: reply
  */
@@ -17,7 +17,7 @@
 
 #define FILE_NAME	"file"
 #define LEN		4096
-/* Where the direct one goes, and where the other writes to the page cache. */
+/* The offsets of the direct I/O, and of the write to the page cache. */
 #define DIRECT_AT	0
 #define CACHED_AT	(64 << 10)
 #define BYTES		(CACHED_AT + LEN)
@@ -171,7 +171,7 @@ TEST_F(reply, does_not_wait_for_the_server)
 	if (variant->dirty)
 		ASSERT_EQ(0, write_page(self, CACHED_AT - LEN));
 
-	/* The thread that replies is also the one to reply to the WRITE. */
+	/* The thread that sends this reply also has to reply to the WRITE. */
 	ASSERT_EQ(1, server_release_match(m->ctl, &direct)) {
 		TH_LOG("the server waits in its reply for its own reply");
 		process_print(stderr, m->server);

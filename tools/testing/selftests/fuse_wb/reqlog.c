@@ -51,7 +51,7 @@ static const char * const opcode_names[] = {
 	[FUSE_SYNCFS]		= "SYNCFS",
 };
 
-/* Good until the next call. */
+/* Valid until the next call. */
 const char *req_name(__u32 opcode)
 {
 	static char number[24];
@@ -109,7 +109,7 @@ int req_matches(const struct req_match *m, const struct req *req)
 	       (!m->end || req->off < m->end);
 }
 
-/* Is the request of entry @i answered before entry @end? */
+/* Does the request of entry @i have a reply before entry @end? */
 static bool answered_before(struct reqlog *log, __u32 i, __u32 end)
 {
 	__u64 unique = log->ev[i].req.unique;
@@ -121,7 +121,7 @@ static bool answered_before(struct reqlog *log, __u32 i, __u32 end)
 	return false;
 }
 
-/* Has the request of entry @i an answer, or is it of the kind without one? */
+/* Does the request of entry @i have a reply, or is it of a kind without one? */
 static bool answered(struct reqlog *log, __u32 nr, __u32 i)
 {
 	const struct req *req = &log->ev[i].req;
@@ -158,7 +158,7 @@ static void print_event(struct reqlog *log, __u32 nr, __u32 i, FILE *out)
 		fprintf(out, " flags %#x", req->flags);
 	if (ev->step == REQ_ARRIVED) {
 		if (!answered(log, nr, i))
-			fprintf(out, "  (not answered)");
+			fprintf(out, "  (no reply)");
 	} else {
 		fprintf(out, "  %s", ev->err ? strerror(ev->err) : "ok");
 		if (ev->refused)
@@ -169,11 +169,11 @@ static void print_event(struct reqlog *log, __u32 nr, __u32 i, FILE *out)
 }
 
 /**
- * reqlog_dump() - print the whole log, one entry a line, as TAP diagnostics
+ * reqlog_dump() - print the whole log, one entry per line, as TAP diagnostics
  * @log: the log
  * @out: where to
  *
- * A log that has not grown since it was printed is not printed again.
+ * A log that has not grown since it was last printed is not printed again.
  */
 void reqlog_dump(struct reqlog *log, FILE *out)
 {
@@ -187,7 +187,7 @@ void reqlog_dump(struct reqlog *log, FILE *out)
 		fprintf(out, "# the server's log: the same %u entries\n", nr);
 		return;
 	}
-	/* In one piece: the guard may print at the same time. */
+	/* Written in one piece: the guard may print simultaneously. */
 	mem = open_memstream(&text, &size);
 	if (!mem)
 		return;
@@ -286,7 +286,7 @@ int reqlog_overlap(struct reqlog *log, __u64 page)
 static void print_awaited(struct reqlog *log, const struct req_match *m,
 			  enum req_step step, const char *what, long n)
 {
-	fprintf(stderr, "# awaited for %d s in vain: %s %s, %s %ld",
+	fprintf(stderr, "# timed out (%d s) waiting for %s %s, %s %ld",
 		WAIT_SECONDS, req_name(m->opcode),
 		step == REQ_ARRIVED ? "arrived" : "replied", what, n);
 	if (m->node)

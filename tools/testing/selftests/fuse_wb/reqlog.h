@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The ordered log of what reached the server and what it answered.
+ * The ordered log of the requests that reached the server and of its replies.
  *
- * It lies in memory shared by the server, the test and the guard.  Only the
- * server writes, under a lock of its own, and it only appends: an entry is
- * complete before the count that covers it is published.  So readers need no
- * lock, and no process that is killed at any point can leave one held.  The
- * count is a futex on which tests wait; a condition variable would not do,
- * for glibc lets a waiter that was killed block the signaller for good.
+ * It is in memory shared by the server, the test and the guard.  Only the
+ * server writes, under its own lock, and it only appends: an entry is complete
+ * before the count that covers it is published.  So readers need no lock, and a
+ * process that is killed at any point cannot leave one locked.  The count is a
+ * futex on which tests wait; a condition variable would not work, as with glibc
+ * a killed waiter can block the signaller forever.
  */
 
 #ifndef FUSE_WB_REQLOG_H
@@ -20,9 +20,9 @@
 #define REQLOG_MAX	16384
 
 /*
- * Opcodes of what is no reply to a request: a notification, to which its enum
- * fuse_notify_code is added, and bytes that the test made itself.  The log has
- * them as replied, at the time when the kernel had dealt with them.
+ * Opcodes for messages that are no replies to requests: a notification, to
+ * which its enum fuse_notify_code is added, and bytes from the test itself.
+ * They are logged as replied, after the kernel has processed them.
  */
 #define REQ_NOTIFY	0x1000
 #define REQ_RAW		0x2000
@@ -30,9 +30,10 @@
 enum req_step {
 	REQ_ARRIVED,
 	/*
-	 * Written after the system call that carried the reply has returned,
-	 * so whatever the kernel does on receiving it (end writeback, record
-	 * an error in the mapping) has been done when this entry is seen.
+	 * Written after the system call that carried the reply has returned, so
+	 * everything that the kernel does on receiving it (end writeback,
+	 * record an error in the mapping) has been done when this entry is
+	 * seen.
 	 */
 	REQ_REPLIED,
 };
@@ -47,8 +48,8 @@ enum req_step {
  * @off: first byte, for READ, WRITE, FALLOCATE and NOTIFY_REPLY; the new size, for
  *	 a SETATTR that sets one
  * @size: number of bytes, for READ, WRITE, FALLOCATE and NOTIFY_REPLY
- * @fh: the server's file handle that it is about; of OPEN and CREATE when they
- *	have been answered
+ * @fh: the server's file handle that it is about; of OPEN and CREATE once they
+ *	have a reply
  * @owner: the lock owner, for FLUSH, RELEASE, SETLK and SETLKW
  */
 struct req {
@@ -63,10 +64,10 @@ struct req {
 };
 
 /**
- * struct req_match - which requests are meant
+ * struct req_match - which requests match
  * @opcode: enum fuse_opcode, or 0 for any
  * @node: node, or 0 for any
- * @start: first byte of the range that a request has to touch
+ * @start: first byte of the range that a request must overlap
  * @end: the byte after that range, or 0 for no upper end
  */
 struct req_match {
@@ -82,8 +83,9 @@ struct req_match {
  * @step: it arrived, or its reply was handed to the kernel
  * @err: REQ_REPLIED: the errno that the reply carried, 0 for success
  * @refused: REQ_REPLIED: the errno with which the kernel refused the reply, as
- *           it does for a request that was aborted; 0 when it took it
- * @usec: microseconds since the log was made, for people; no test looks at it
+ *	     it does for a request that was aborted; 0 if it accepted it
+ * @usec: microseconds since the log was made, for debugging; no test looks at
+ *	  it
  */
 struct req_event {
 	struct req req;
@@ -96,7 +98,7 @@ struct req_event {
 /**
  * struct reqlog - the log; an entry's sequence number is its index plus one
  * @nr: entries that may be read; the futex that waits sleep on
- * @lost: entries that found no room
+ * @lost: entries that did not fit
  * @dumped: entries when the log was last printed
  * @start: CLOCK_MONOTONIC in microseconds when the log was made
  * @ev: the entries
@@ -114,16 +116,16 @@ void reqlog_free(struct reqlog *log);
 void reqlog_add(struct reqlog *log, const struct req_event *ev);
 void reqlog_dump(struct reqlog *log, FILE *out);
 
-/* What the log has to know of the request in @buf. */
+/* Fill in what the log needs of the request in @buf. */
 void req_parse(const void *buf, struct req *req);
 int req_matches(const struct req_match *m, const struct req *req);
 const char *req_name(__u32 opcode);
 
 /**
- * reqlog_find() - the sequence number of an entry that is there already
+ * reqlog_find() - the sequence number of an entry that already exists
  * @log: the log
- * @m: the requests that count
- * @step: the step that counts
+ * @m: the matching requests
+ * @step: the matching step
  * @nth: 1 for the first such entry
  *
  * Return: the sequence number, from 1; 0 when there is no such entry.
@@ -140,11 +142,11 @@ long reqlog_bytes(struct reqlog *log, const struct req_match *m,
 /**
  * reqlog_wait() - sleep until the nth such entry is there
  * @log: the log
- * @m: the requests that count
- * @step: the step that counts
+ * @m: the matching requests
+ * @step: the matching step
  * @nth: 1 for the first such entry
  *
- * When WAIT_SECONDS have passed, prints what was awaited and the whole log.
+ * After WAIT_SECONDS, prints what was awaited and the whole log.
  *
  * Return: the sequence number, from 1; 0 on expiry.
  */
@@ -156,20 +158,20 @@ int reqlog_wait_bytes(struct reqlog *log, const struct req_match *m,
 		      enum req_step step, long bytes);
 
 /*
- * The flags with which a file handle was opened, once the answer to its OPEN or
+ * The flags with which a file handle was opened, once the reply to its OPEN or
  * CREATE is in the log; -1 before.
  */
 int reqlog_open_flags(struct reqlog *log, __u64 fh);
 
 /**
- * reqlog_overlap() - were there two WRITEs for one page at a time?
+ * reqlog_overlap() - were there overlapping in-flight WRITEs of one page?
  * @log: the log
  * @page: bytes in a page
  *
  * A WRITE is in flight from its arrival to the reply.
  *
  * Return: the sequence number of the first WRITE that arrived while another one
- * that touches the same page of the same node was in flight; 0: there is none.
+ * that overlaps the same page of the same node was in flight; 0: there is none.
  */
 int reqlog_overlap(struct reqlog *log, __u64 page);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* From the bytes of a request to what the log says of it, see reqlog.h. */
+/* Extract from the bytes of a request what is logged, see reqlog.h. */
 
 #include <string.h>
 

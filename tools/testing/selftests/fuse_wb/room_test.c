@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Room beside direct I/O to which the server does not reply.
+ * Room for other requests during direct I/O to which the server does not reply.
  *
- * max_background limits the requests that a server has in the background: WRITEs of
- * the page cache, and READs ahead.  In a sound kernel direct I/O takes none of these
- * places.  A call that waits has as many requests in flight as there are places, and
- * all calls that do not wait, of libaio, share as many of their own: beyond these,
- * io_submit(2) waits and can be killed.
+ * max_background limits the background requests of a server: WRITEs of the page
+ * cache, and readahead READs.  In a sound kernel direct I/O takes none of these
+ * slots.  A call that waits has up to max_background requests in flight, and all
+ * calls that do not wait, from libaio, share as many slots of their own: beyond
+ * these, io_submit(2) waits and can be killed.
  *
- * In a broken kernel two readers take all places: no WRITE of another file is sent
- * and nothing is read ahead, not even after the readers were killed.  Linux 6.12 is
+ * In a broken kernel two readers take all slots: no WRITE of another file is sent
+ * and there is no readahead, not even after the readers were killed.  Linux 6.12 is
  * such a kernel for O_DIRECT.
  *
  * Promise: direct-room
@@ -28,7 +28,7 @@
 #define OTHER_BYTES		(64 << 10)
 
 /**
- * struct room - the readers, and others
+ * struct room - the readers, and other files
  * @d: "file", which the readers read
  * @file: its READs
  * @dirty: "dirty", of the page cache
@@ -78,7 +78,9 @@ static void make_room(struct __test_metadata *_metadata, struct room *r,
 	ASSERT_EQ(0, server_hold(m->ctl, &r->file));
 }
 
-/* An abort makes places by ending requests; a broken kernel may not see that. */
+/*
+ * An abort frees slots by ending requests; a broken kernel may not notice that.
+ */
 static void end_room(struct __test_metadata *_metadata, struct room *r)
 {
 	int i;
@@ -102,7 +104,7 @@ static pid_t start_reader(struct room *r, const struct call_op *op, int i)
 	return r->pid[i];
 }
 
-/* Reader @i gets as far as it can, and is blocked in @op, @nr READs being there. */
+/* Reader @i goes on until it is blocked in @op, with @nr READs arrived. */
 static void check_reader(struct __test_metadata *_metadata, struct room *r,
 			 int i, const struct call_op *op, int nr)
 {
@@ -110,7 +112,7 @@ static void check_reader(struct __test_metadata *_metadata, struct room *r,
 	EXPECT_TRUE(child_stays_blocked(&r->d.m, r->pid[i], op));
 }
 
-/* Reader @i ends when the server has replied, and has its bytes. */
+/* Reader @i returns after the server's replies, and has its bytes. */
 static void check_bytes(struct __test_metadata *_metadata, struct room *r, int i)
 {
 	ASSERT_EQ(0, mnt_run(&r->d.m, &call_waitpid, (struct call_arg){
@@ -119,7 +121,7 @@ static void check_bytes(struct __test_metadata *_metadata, struct room *r, int i
 	EXPECT_EQ(-1, first_difference(r->d.data, r->mem + i * BYTES, BYTES));
 }
 
-/* The WRITE and the FSYNC of another file, while no READ has its reply. */
+/* The WRITE and the FSYNC of another file, before any READ has its reply. */
 static void check_fsync(struct __test_metadata *_metadata, struct room *r)
 {
 	struct mnt *m = &r->d.m;
@@ -134,7 +136,7 @@ static void check_fsync(struct __test_metadata *_metadata, struct room *r)
 	EXPECT_EQ(0, reqlog_count(m->log, &r->file, REQ_REPLIED));
 }
 
-/* The READs ahead of another file, while no other READ has its reply. */
+/* Readahead of another file, before any other READ has its reply. */
 static void check_read(struct __test_metadata *_metadata, struct room *r)
 {
 	struct mnt *m = &r->d.m;
@@ -154,7 +156,10 @@ FIXTURE(room)
 	struct room r;
 };
 
-/* first, second: in what the readers block; killed: then they are killed */
+/*
+ * first, second: the calls in which the readers block; killed: then they are
+ * killed
+ */
 FIXTURE_VARIANT(room)
 {
 	__u32 open_flags;
@@ -183,7 +188,7 @@ FIXTURE_VARIANT_ADD(room, o_direct)
 	.first = &call_pread, .second = &call_pread,
 };
 
-/* The second reader submits its last requests when there is a place for them. */
+/* The second reader submits its last requests once there is a free slot. */
 FIXTURE_VARIANT_ADD(room, libaio)
 {
 	.flags = O_DIRECT,
@@ -201,7 +206,7 @@ FIXTURE_TEARDOWN(room)
 	end_room(_metadata, &self->r);
 }
 
-/* There are as many READs as places in the background, at the least. */
+/* There are at least as many READs as background slots. */
 static void start_readers(struct __test_metadata *_metadata, struct room *r,
 			  const struct _fixture_variant_room *variant)
 {
@@ -243,7 +248,7 @@ TEST_F(room, read_of_another_file_ends)
 	end_readers(_metadata, &self->r, variant);
 }
 
-/* The places that calls share which do not wait. */
+/* The slots shared by calls that do not wait. */
 FIXTURE(places)
 {
 	struct room r;
@@ -273,7 +278,7 @@ FIXTURE_TEARDOWN(places)
 	end_room(_metadata, &self->r);
 }
 
-/* One reader has all its requests in flight, the second waits for places. */
+/* One reader has all its requests in flight, the second waits for slots. */
 static void use_up(struct __test_metadata *_metadata, struct room *r)
 {
 	ASSERT_LT(0, start_reader(r, &call_aio_pread, 0));
@@ -301,7 +306,7 @@ static int set_max_background(struct mnt *m, const char *value)
 	return write_file(path, value);
 }
 
-/* Another reader finds no place, waits in @op, and can be killed there. */
+/* Another reader gets no slot, waits in @op, and can be killed there. */
 static void check_kill(struct __test_metadata *_metadata, struct room *r,
 		       const struct call_op *op)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the server does with a request, see rules.h. */
+/* Rules for how the server handles a request, see rules.h. */
 
 #include <errno.h>
 #include <stddef.h>

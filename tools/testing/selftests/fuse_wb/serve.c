@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * serve [OPTION...] COMMAND [ARG...]: mount a file system of the tests' server and run
- * a command in it, as fio or fsx of xfstests.  Exits with the command's status; with 1,
- * and the reason, when two WRITEs of a page were in flight simultaneously; with 2 for
- * wrong usage.
+ * a command in it, such as fio or fsx of xfstests.  Exits with the command's status;
+ * with 1, and the reason, when two WRITEs of a page were in flight simultaneously; with
+ * 2 for wrong usage.
  *
  * Options, as in struct server_opts: writeback_cache, async_dio, allow_mmap,
  * direct_io, parallel, threads=N, max_write=BYTES, max_background=N.
@@ -22,7 +22,7 @@
 #include "mnt.h"
 #include "server.h"
 
-/* For a command that never ends. */
+/* Timeout for a command that never ends. */
 #define SERVE_SECONDS	600
 
 static const struct {
@@ -98,7 +98,7 @@ int main(int argc, char **argv)
 	while (*++argv && take_option(&opts, *argv))
 		;
 	if (argc < 2 || !*argv)
-		errx(2, "no command: say serve [OPTION...] COMMAND [ARG...]");
+		errx(2, "no command: use serve [OPTION...] COMMAND [ARG...]");
 	if (missing)
 		errx(1, "%s", missing);
 

@@ -21,7 +21,7 @@
  * and around each command.  So the entry "replied" of a released request
  * comes before any "arrived" of a request which that reply set free, although
  * another thread may have read the latter from /dev/fuse by then.  The price:
- * what came in while a reply was under way is logged after it.  A test that
+ * what came in while a reply was being sent is logged after it.  A test that
  * claims "X was not sent before the reply" needs a fence before the release.
  * The lock is dropped while a rule delays a request or notifies the kernel.
  */
@@ -50,8 +50,8 @@
 #define THREADS_MAX 8
 
 /*
- * libfuse's own would draw in its high-level half, and that dlopen(), of which
- * the linker rightly says that it has no place in a static program.
+ * libfuse's own would link its high-level half, and that uses dlopen(), about
+ * which the linker rightly warns in a static program.
  */
 void cuse_lowlevel_init(fuse_req_t req, fuse_ino_t node, const void *arg)
 {
@@ -70,9 +70,9 @@ void server_init_conn(struct server *srv, struct fuse_conn_info *conn)
 	const struct server_opts *opts = srv->opts;
 
 	/*
-	 * Nothing that libfuse would choose by itself: FUSE_CAP_AUTO_INVAL_DATA
-	 * would drop cached pages behind a test's back, and its splicing would
-	 * make a request's bytes unreadable for the log: see devio.h.
+	 * Disable what libfuse would enable by itself: FUSE_CAP_AUTO_INVAL_DATA
+	 * would drop cached pages unexpectedly, and its splicing would make a
+	 * request's bytes unreadable for the log: see devio.h.
 	 */
 	conn->want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS;
 	if (opts->writeback_cache)
@@ -125,13 +125,13 @@ static ssize_t srv_read(int fd, void *buf, size_t len, void *userdata)
 
 	(void)fd;
 	got = devio_read(&srv->io, buf, len);
-	/* To libfuse an abort is an error, to us an end as any other. */
+	/* libfuse treats an abort as an error; here it is a normal end. */
 	if (got < 0 && errno == ECONNABORTED)
 		errno = ENODEV;
 	return got;
 }
 
-/* What the options and the rule make of the reply to the request in hand. */
+/* Apply the options and the rule to the reply to the current request. */
 static void amend_reply(struct server *srv, struct iovec *iov, int count)
 {
 	const struct rule *rule = srv->reply.rule;
@@ -176,8 +176,8 @@ void server_log_message(struct server *srv, __u32 opcode, __u64 unique, int err)
 }
 
 /*
- * libfuse writes every reply with this, also those it makes by itself, with
- * the lock held; and every notification, without.
+ * libfuse writes every reply with this, including those it makes by itself,
+ * with the lock held; and every notification, without it.
  */
 static ssize_t srv_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
@@ -212,7 +212,7 @@ static void reply_errno(struct server *srv, const struct req *req, int err)
 	srv_writev(srv->io.fd, &iov, 1, srv);
 }
 
-/* Called without the lock: the kernel may ask for a WRITE first. */
+/* Called without the lock: the kernel may send a WRITE first. */
 static void notify_store(struct server *srv, const struct req *req)
 {
 	struct fuse_bufvec vec = FUSE_BUFVEC_INIT(req->size);
@@ -228,7 +228,7 @@ static void notify_store(struct server *srv, const struct req *req)
 	free(vec.buf[0].mem);
 }
 
-/* What a rule wants done first, with the lock dropped. */
+/* Notifications and delays of a rule, with the lock dropped. */
 static void do_before(struct server *srv, const struct req *req,
 		      const struct rule *rule)
 {
@@ -258,15 +258,15 @@ static void do_before(struct server *srv, const struct req *req,
 	pthread_mutex_lock(&srv->lock);
 }
 
-/* Carry out a request, or do with it as @rule says, and log the reply. */
+/* Carry out a request, or handle it as @rule says, and log the reply. */
 static void handle_request(struct server *srv, const struct fuse_buf *buf,
 			   const struct req *req, const struct rule *rule)
 {
-	/* Rules may come and go while the lock is dropped. */
+	/* Rules may be added and removed while the lock is dropped. */
 	struct rule own;
 
 	/*
-	 * libfuse cannot see held requests, and would answer an interrupt of
+	 * libfuse cannot see held requests, and would reply to an interrupt of
 	 * one with EAGAIN, on which the kernel sends it again at once.
 	 */
 	if (req->opcode == FUSE_INTERRUPT)
@@ -337,7 +337,7 @@ void server_clear(char *mem, size_t len)
 	size_t page = sysconf(_SC_PAGESIZE);
 	size_t skip = -(uintptr_t)mem % page;
 
-	/* What it cannot do, memset() does. */
+	/* memset() handles the rest. */
 	if (len >= skip + page)
 		madvise(mem + skip, (len - skip) / page * page,
 			MADV_POPULATE_WRITE);
@@ -345,8 +345,8 @@ void server_clear(char *mem, size_t len)
 }
 
 /*
- * Have memory behind all of a buffer of which @len bytes are in use: a server that
- * must be given some to take the WRITEs which free some stops both.
+ * Populate the whole buffer, of which @len bytes are in use: a server that has to
+ * allocate memory to read the WRITEs that free memory would deadlock.
  */
 static void populate(struct fuse_buf *buf, int len)
 {
@@ -393,7 +393,7 @@ static void *request_loop(void *arg)
 	return NULL;
 }
 
-/* Return: 0 when the connection has ended, 1 when a thread has failed. */
+/* Return: 0 when the connection has ended, 1 if a thread has failed. */
 static int serve(struct server *srv)
 {
 	unsigned int more = srv->opts->threads ? srv->opts->threads - 1 : 0;
@@ -437,14 +437,14 @@ static int server_run(struct server *srv)
 	if (fuse_opt_add_arg(&args, "fuse_wb"))
 		return 1;
 	srv->se = fuse_session_new(&args, &memfs_ops, sizeof(memfs_ops), srv);
-	/* This stands for fuse_session_mount(): the test has mounted. */
+	/* In place of fuse_session_mount(): the test has mounted. */
 	if (!srv->se || fuse_session_custom_io(srv->se, &io, srv->io.fd))
 		return 1;
 	if (pthread_create(&control, NULL, server_obey, srv))
 		return 1;
 	if (serve(srv))
 		return 1;
-	/* The connection is gone, but the files can still be asked for. */
+	/* The connection is gone, but the files can still be queried. */
 	pthread_join(control, NULL);
 	return 0;
 }
@@ -481,7 +481,7 @@ pid_t server_start(const struct server_opts *opts, int dev_fd,
 	srv.ctl_fd = sv[1];
 	pthread_mutex_init(&srv.receiving, NULL);
 	pthread_mutex_init(&srv.lock, NULL);
-	/* The guard must see the test's end, so keep no other descriptor. */
+	/* The guard must notice the test's end, so keep no other descriptor. */
 	close_all_but(dev_fd, sv[1]);
 	_exit(server_run(&srv));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The FUSE server: an engine in a process of its own that a test drives over
- * a control channel (control.h), and whose log the test reads (reqlog.h).
+ * The FUSE server: an engine in a separate process that a test drives over a
+ * control channel (control.h), and whose log the test reads (reqlog.h).
  */
 
 #ifndef FUSE_WB_SERVER_H
@@ -13,7 +13,7 @@
 
 #include "reqlog.h"
 
-/* Older headers do not have it. */
+/* Missing in older headers. */
 #ifndef FUSE_DIRECT_IO_ALLOW_MMAP
 #define FUSE_DIRECT_IO_ALLOW_MMAP	0x1000000000ULL
 #endif
@@ -23,30 +23,30 @@ struct memfs;
 struct server;
 
 /**
- * struct server_opts - how the server answers INIT and OPEN
- * @writeback_cache: ask for the writeback cache; a kernel that does not offer
- *		     it makes the server end, which the test sees
- * @posix_locks: ask for POSIX locks, which the server grants without a look
- * @flock_locks: the same for those of flock(2)
- * @async_dio: ask for asynchronous direct I/O
- * @readdirplus: ask for READDIRPLUS in place of READDIR
- * @ask_always: what the server says of names and attributes holds for no time:
- *		the kernel has to ask again.  Else it holds for ever
+ * struct server_opts - how the server replies to INIT and OPEN
+ * @writeback_cache: request the writeback cache; on a kernel that does not
+ *		     offer it the server exits, which the test sees
+ * @posix_locks: request POSIX locks, which the server always grants
+ * @flock_locks: the same for flock(2) locks
+ * @async_dio: request asynchronous direct I/O
+ * @readdirplus: request READDIRPLUS in place of READDIR
+ * @ask_always: names and attributes have a timeout of 0, so the kernel has to
+ *		query them again.  Otherwise they never expire
  * @splice_in: read requests by splice(2)
  * @splice_out: write replies by splice(2)
- * @gaps: read and write with a buffer that is mapped in part: see devio.h
- * @threads: that serve requests; 0: one
+ * @gaps: read and write with a buffer that is partially mapped: see devio.h
+ * @threads: the number that serve requests; 0: one
  * @open_flags: FOPEN_* flags of the replies to OPEN and CREATE, until
  *		server_open_flags() of control.h says otherwise
  * @init_flags: FUSE_* flags of the reply to INIT that libfuse does not know
  * @max_stack_depth: of the reply to INIT, for FUSE_PASSTHROUGH
- * @max_pages: pages in one request at most, when libfuse's choice will not do
- * @max_write: bytes in one WRITE at most; libfuse makes max_pages of it too.
+ * @max_pages: maximum pages in one request, to override libfuse's choice
+ * @max_write: maximum bytes in one WRITE; libfuse makes max_pages of it too.
  *	       0: as much as libfuse allows
- * @max_background: requests in the background at a time; 0: kernel's default
- * @congestion: threshold of congestion, in requests; 0: kernel's default
- * @max_readahead: bytes read ahead at most; 0: what the kernel offers
- * @dirty_limit: leave the mount's limit of dirty memory as the kernel sets it
+ * @max_background: maximum background requests; 0: kernel's default
+ * @congestion: congestion threshold, in requests; 0: kernel's default
+ * @max_readahead: maximum readahead bytes; 0: what the kernel offers
+ * @dirty_limit: keep the mount's dirty limit as set by the kernel
  */
 struct server_opts {
 	bool writeback_cache;
@@ -72,9 +72,9 @@ struct server_opts {
 
 /**
  * server_start() - fork the server
- * @opts: how it answers
- * @dev_fd: a descriptor of /dev/fuse that is mounted already; the caller
- *	    closes its own copy, so that the connection ends with the server
+ * @opts: how it replies
+ * @dev_fd: a /dev/fuse descriptor that is mounted already; the caller closes
+ *	    its own copy, so that the connection ends with the server
  * @log: where it logs
  * @ctl_fd: set to the test's end of the control channel
  *
@@ -87,8 +87,8 @@ pid_t server_start(const struct server_opts *opts, int dev_fd,
 		   struct reqlog *log, int *ctl_fd);
 
 /*
- * Set memory to 0 that may not be there yet.  Under UML one call to populate it
- * takes a moment, and a page fault for each page much longer.
+ * Zero memory that may not be populated yet.  Under UML one call to populate it
+ * is fast, and a page fault for each page is much slower.
  */
 void server_clear(char *mem, size_t len);
 

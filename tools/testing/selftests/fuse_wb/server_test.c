@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the server can do, shown by what the kernel makes of it.
+ * The server's features, tested by their effects on the kernel.
  *
- * The other tests rely on a server that answers INIT and OPEN as it is told,
- * and that talks to the kernel from inside a handler.  If it did not, they
+ * The other tests rely on a server that replies to INIT and OPEN as configured,
+ * and that notifies the kernel from inside a handler.  If it did not, they
  * would pass and prove nothing.
  */
 
@@ -67,7 +67,7 @@ FIXTURE_TEARDOWN(server)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* There and back, each byte once, however the server reads and writes. */
+/* Write and read back, each byte once, however the server transfers them. */
 TEST_F(server, bytes_are_the_same_on_both_sides)
 {
 	char *there = malloc(LEN);
@@ -79,7 +79,7 @@ TEST_F(server, bytes_are_the_same_on_both_sides)
 	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, there, LEN));
 	EXPECT_EQ(-1, first_difference(self->data, there, LEN));
 
-	/* Not the cached bytes, but those of the server */
+	/* Not the cached bytes, but the server's */
 	ASSERT_EQ(0, posix_fadvise(self->fd, 0, 0, POSIX_FADV_DONTNEED));
 	ASSERT_EQ(LEN, pread(self->fd, self->seen, LEN, 0));
 	EXPECT_LT(0, count_req(&self->m, FUSE_READ, REQ_ARRIVED));
@@ -94,7 +94,9 @@ TEST_F(server, max_pages_limits_each_write)
 
 	ASSERT_EQ(LEN, pwrite(self->fd, self->data, LEN, 0));
 	ASSERT_EQ(0, fsync(self->fd));
-	/* What is not yet at the server has not arrived: wait for the pages. */
+	/*
+	 * WRITEs may still be on their way to the server: wait for the pages.
+	 */
 	ASSERT_EQ(0, await_pages_in_writeback(0));
 	EXPECT_EQ(LEN, reqlog_bytes(self->m.log, &writes, REQ_ARRIVED));
 	for (i = 0; i < self->m.log->nr; i++)
@@ -102,7 +104,10 @@ TEST_F(server, max_pages_limits_each_write)
 			EXPECT_GE(most, self->m.log->ev[i].req.size);
 }
 
-/* Of three opens one has FOPEN_DIRECT_IO: it alone asks the server each time. */
+/*
+ * Of three opens one has FOPEN_DIRECT_IO: only that one reads from the server
+ * each time.
+ */
 TEST_F(server, open_flags_are_those_of_one_open)
 {
 	int direct, i;
@@ -142,7 +147,7 @@ TEST_F(server, direct_io_file_is_mapped_only_if_init_allows)
 		EXPECT_EQ(-1, first_difference(self->data, map, LEN));
 }
 
-/* From the handler of FSYNC: clean pages are dropped, and asked for again. */
+/* From the handler of FSYNC: clean pages are dropped, and read again. */
 TEST_F(server, handler_can_invalidate)
 {
 	const struct req_match match = { .opcode = FUSE_FSYNC };

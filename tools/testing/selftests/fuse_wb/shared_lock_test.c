@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Parallel direct writers of a file that is shorter than it was when they came.
+ * Parallel direct writers of a file that shrinks after they have started.
  *
- * A write inside the file takes the inode's lock shared, one beyond EOF exclusively:
- * when that fails, what it has left is cut off again by truncating.  The size is the
- * server's to tell at any time, also while a writer asks for the file's privileges.
- * A broken kernel looks at the size before and after that, and truncates under the
- * shared lock: two at a time it does not survive, and one takes away what another
- * writer was told is written.  A sound one asks first and decides once.
+ * A write inside the file takes the inode's lock shared, one beyond EOF takes it
+ * exclusively: if that fails, the rest is cut off again by truncating.  The server
+ * may report a new size at any time, also while a writer queries the file's
+ * privileges.  A broken kernel checks the size before and after that, and truncates
+ * under the shared lock: two concurrent truncations corrupt it, and one truncates
+ * data that another writer has successfully written.  A sound one queries first and
+ * checks the size once.
  *
  * Promise: direct-shrunk
  */
@@ -22,18 +23,18 @@
 #define PAGES	8
 #define BYTES	(PAGES * PAGE)
 
-/* Each writes the page with its number. */
+/* Each writes its page, filled with its number. */
 #define WRITERS	2
 
 /**
- * struct writers - a file and those who write to it
+ * struct writers - a file and its writers
  * @m: the mount
  * @fd: "file", with O_DIRECT
  * @old: what it holds
  * @data: what is written to it
  * @seen: to read into
  * @op: how a writer writes
- * @submit: the same, while it has not sent its WRITE
+ * @submit: the same, before it has sent its WRITE
  * @call: the writers
  */
 struct writers {
@@ -77,7 +78,10 @@ static struct call_arg write_arg(struct writers *w, int page)
 		.buf = w->data + page % PAGES * PAGE };
 }
 
-/* Start the writers, and have them sleep, each having sent one of these requests. */
+/*
+ * Start the writers, and have them sleep, each having sent one of these
+ * requests.
+ */
 static void start_writers(struct __test_metadata *_metadata, struct writers *w,
 			  const struct call_op *op, __u32 opcode)
 {
@@ -89,13 +93,15 @@ static void start_writers(struct __test_metadata *_metadata, struct writers *w,
 		ASSERT_NE(NULL, w->call[i]);
 	}
 	ASSERT_NE(0, await_req(&w->m, opcode, REQ_ARRIVED, WRITERS)) {
-		TH_LOG("the writers go one by one");
+		TH_LOG("the writers run one by one");
 	}
 	for (i = 0; i < WRITERS; i++)
 		ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&w->m, w->call[i]));
 }
 
-/* The server says that the file is empty, as if another client had truncated it. */
+/*
+ * The server reports the file as empty, as if another client had truncated it.
+ */
 static void shrink(struct __test_metadata *_metadata, struct writers *w)
 {
 	const struct req_match getattrs = { .opcode = FUSE_GETATTR };
@@ -106,8 +112,8 @@ static void shrink(struct __test_metadata *_metadata, struct writers *w)
 }
 
 /*
- * Hold all WRITEs and truncations.  Those WRITEs that touch a page from @first_bad on
- * will fail when they are released.
+ * Hold all WRITEs and truncations.  WRITEs that overlap pages from @first_bad on will
+ * fail when they are released.
  */
 static void fail_writes(struct __test_metadata *_metadata, struct writers *w,
 			int first_bad)
@@ -120,7 +126,10 @@ static void fail_writes(struct __test_metadata *_metadata, struct writers *w,
 	ASSERT_EQ(0, hold_req(&w->m, FUSE_SETATTR));
 }
 
-/* Tell them that there are no privileges, and let them go on to their WRITEs. */
+/*
+ * Reply that there are no privileges, and let the writers go on to their
+ * WRITEs.
+ */
 static void answer_privileges(struct __test_metadata *_metadata,
 			      struct writers *w)
 {
@@ -130,12 +139,17 @@ static void answer_privileges(struct __test_metadata *_metadata,
 	ASSERT_EQ(WRITERS, server_release_match(w->m.ctl, &getxattrs));
 	ASSERT_NE(0, await_req(&w->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	for (i = 0; i < WRITERS; i++) {
-		/* Who goes alone and beyond EOF has not submitted it yet. */
+		/*
+		 * A writer that runs alone and beyond EOF has not submitted it
+		 * yet.
+		 */
 		ASSERT_NE(CALL_LOST, call_stays_blocked(&w->m, w->call[i]));
 	}
 }
 
-/* Reply to the WRITE of a page, if it is there, and see all do what they do then. */
+/*
+ * Reply to the WRITE of a page, if it has arrived, and let all writers react.
+ */
 static void reply_to(struct __test_metadata *_metadata, struct writers *w,
 		     int page)
 {
@@ -166,12 +180,12 @@ static void check_failed(struct __test_metadata *_metadata, struct call *c)
 	EXPECT_EQ(ENOSPC, c->err);
 }
 
-/* The file is inside what the server has of it, and this is its first page. */
+/* The file is inside the server's size, and this is its first page. */
 static void check_first_page(struct __test_metadata *_metadata,
 			     struct writers *w, const char *data)
 {
 	ASSERT_LE(PAGE, server_size(w->m.ctl, "file")) {
-		TH_LOG("what another one has written was cut off");
+		TH_LOG("data that another writer has written was cut off");
 	}
 	ASSERT_EQ(0, server_get(w->m.ctl, "file", 0, w->seen, PAGE));
 	EXPECT_EQ(-1, first_difference(data, w->seen, PAGE));
@@ -206,7 +220,7 @@ FIXTURE_TEARDOWN(shared_lock)
 	mnt_teardown(_metadata, &self->w.m);
 }
 
-/* Those who find themselves beyond EOF now go one at a time. */
+/* Writers that now find themselves beyond EOF run one by one. */
 TEST_F(shared_lock, writers_that_fail_truncate_one_at_a_time)
 {
 	struct writers *w = &self->w;
@@ -218,7 +232,7 @@ TEST_F(shared_lock, writers_that_fail_truncate_one_at_a_time)
 	reply_to(_metadata, w, 1);
 	reply_to(_metadata, w, 0);
 	EXPECT_EQ(1, count_req(&w->m, FUSE_SETATTR, REQ_ARRIVED)) {
-		TH_LOG("a writer truncates that has not the file to itself");
+		TH_LOG("a writer truncates without the exclusive lock");
 	}
 	end_writers(_metadata, w);
 	check_failed(_metadata, w->call[0]);
@@ -241,7 +255,10 @@ TEST_F(shared_lock, writer_that_fails_keeps_the_bytes_of_another)
 	check_first_page(_metadata, w, w->data);
 }
 
-/* Inside the file there is nothing to cut off; beyond EOF, alone, there is. */
+/*
+ * Inside the file there is nothing to cut off; a lone writer beyond EOF
+ * truncates.
+ */
 TEST_F(shared_lock, writer_that_fails_beyond_eof_truncates)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -257,7 +274,10 @@ TEST_F(shared_lock, writer_that_fails_beyond_eof_truncates)
 	check_first_page(_metadata, w, w->old);
 }
 
-/* The size changes while the WRITEs are in flight.  An aio writer has no lock then. */
+/*
+ * The size changes while the WRITEs are in flight.  An aio writer holds no lock
+ * then.
+ */
 FIXTURE(shrinking)
 {
 	struct writers w;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Direct reads that the server answers short, of a file that changes meanwhile.
+ * Short replies to direct reads of a file that changes meanwhile.
  *
- * With the writeback cache the server may not know how long the file is, so a
- * short reply may mean a hole, and an asynchronous read is filled with zeroes:
- * there is nobody to go on with the rest.  A sound kernel fills what was a hole
- * when the READ was sent and is still part of the file.  A broken one looks at
- * i_size when the reply comes, and returns zeroes in place of bytes that were
- * written meanwhile, or behind the end of a file that was truncated.
+ * With the writeback cache the server may not know the file size, so a short
+ * reply may mean a hole, and an asynchronous read is filled with zeroes: no
+ * caller reads the rest.  A sound kernel fills what was a hole when the READ
+ * was sent and is still part of the file.  A broken one uses i_size at the time
+ * of the reply, and returns zeroes in place of bytes that were written
+ * meanwhile, or beyond the EOF of a file that was truncated.
  *
  * Promise: policy-14, direct-aio
  */
@@ -22,7 +22,7 @@
  *   fd ------ write, ftruncate --- page cache
  *   direct -- read --------------- READ, held
  *
- * data: what the file holds, if it is so long
+ * data: what the file holds, up to its size
  */
 FIXTURE(short_read)
 {
@@ -34,7 +34,7 @@ FIXTURE(short_read)
 	char *seen;
 };
 
-/* @submit: the same call, where it blocks before READ is sent */
+/* @submit: the same call, when it blocks before READ is sent */
 FIXTURE_VARIANT(short_read)
 {
 	const struct call_op *read;
@@ -90,7 +90,7 @@ static struct call *start_read(struct _test_data_short_read *self,
 		.fd = self->direct, .len = len, .buf = self->seen });
 }
 
-/* It has returned @want bytes at least, all of them the file's. */
+/* It has returned at least @want bytes, all of them the file's. */
 static void check_read(struct __test_metadata *_metadata,
 		       struct _test_data_short_read *self, struct call *c,
 		       long want)
@@ -103,13 +103,15 @@ static void check_read(struct __test_metadata *_metadata,
 	}
 }
 
-/* Whoever waits may go on with what was appended, and nobody gets zeroes. */
+/*
+ * A synchronous caller may go on with appended data, and no caller gets zeroes.
+ */
 TEST_F(short_read, append_during_read_is_no_hole)
 {
 	struct call *c;
 
 	open_file(_metadata, self, 100);
-	/* So that the cached write has nothing to read. */
+	/* So that the cached write needs no READ. */
 	ASSERT_EQ(1, pread(self->fd, self->seen, 1, 0));
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_READ));
 	c = start_read(self, variant->read, self->page);
@@ -141,21 +143,21 @@ TEST_F(short_read, append_before_read_is_no_hole)
 	ASSERT_NE(NULL, c);
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
-	/* How often it writes back what is dirty is its own affair. */
+	/* The number of its writeback passes does not matter. */
 	for (i = 1; i < PAGES && !find_req(&self->m, FUSE_READ, REQ_ARRIVED, 1);
 	     i++) {
 		w[i] = mnt_call(&self->m, &call_pwrite, (struct call_arg){
 			.fd = self->fd, .buf = self->data + i * self->page,
 			.off = i * self->page, .len = self->page });
 		ASSERT_NE(NULL, w[i]);
-		/* Linux 6.12 has it wait for the WRITE. */
+		/* On Linux 6.12 it waits for the WRITE. */
 		ASSERT_NE(CALL_LOST, call_wait_blocked(w[i]));
 		arrived = count_req(&self->m, 0, REQ_ARRIVED);
 		ASSERT_LE(0, server_release_match(self->m.ctl, &writes));
 		ASSERT_NE(0, await_req(&self->m, 0, REQ_ARRIVED, arrived + 1));
 	}
 	EXPECT_NE(0, find_req(&self->m, FUSE_READ, REQ_ARRIVED, 1)) {
-		TH_LOG("READ waits for what is written after it");
+		TH_LOG("READ waits for data that was written after it started");
 	}
 	ASSERT_LE(0, server_release(self->m.ctl, 0));
 	check_read(_metadata, self, c, self->page);
@@ -165,7 +167,7 @@ TEST_F(short_read, append_before_read_is_no_hole)
 	}
 }
 
-/* Zeroes behind the end of a file were never part of it. */
+/* Zeroes beyond EOF were never part of the file. */
 TEST_F(short_read, truncation_during_read_leaves_no_hole)
 {
 	struct call *c;
@@ -182,7 +184,7 @@ TEST_F(short_read, truncation_during_read_leaves_no_hole)
 	EXPECT_EQ(self->page, c->ret);
 }
 
-/* The server has truncated the file, and the kernel has not heard of it. */
+/* The server has truncated the file, and the kernel does not know yet. */
 TEST_F(short_read, truncation_in_flight_leaves_no_hole)
 {
 	const struct req_match reads = { .opcode = FUSE_READ };

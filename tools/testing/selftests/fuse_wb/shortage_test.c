@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Little free memory, without any cgroup, and a server that does not answer.
+ * Memory shortage, without any cgroup, and a server that does not reply.
  *
- * Who allocates when memory is short reclaims, and comes across pages under
- * writeback.  A broken kernel waits for them, and with the one server all who
- * allocate.  A sound one reclaims what it can, and otherwise calls the OOM
- * killer: either way it ends.
+ * A task that allocates when memory is short reclaims, and encounters pages
+ * under writeback.  A broken kernel waits for them, so that all allocations
+ * wait for one server.  A sound one reclaims what it can, and otherwise invokes
+ * the OOM killer: either way it ends.
  *
  * Promise: reclaim
  */
@@ -28,7 +28,7 @@
 /*
  *   memory:  | taken | LEFT: free |
  *            | DIRTY bytes of "file" ---- WRITEs ----> server, held
- *   who allocates: a process that wants more than there is
+ *   allocator: a process that needs more than there is
  */
 FIXTURE(pressure)
 {
@@ -71,7 +71,7 @@ FIXTURE_TEARDOWN(pressure)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* The server answers, and it was this that the pages were waiting for. */
+/* The server replies, which is what the pages were waiting for. */
 static void check_ends(struct __test_metadata *_metadata,
 		       struct _test_data_pressure *self)
 {
@@ -82,7 +82,7 @@ static void check_ends(struct __test_metadata *_metadata,
 		.fd = self->fd }));
 }
 
-/* Who allocates more than there is on the node ends, as the OOM killer ends him. */
+/* A task that allocates more than the node has ends by the OOM killer. */
 static void run_short(struct __test_metadata *_metadata,
 		      struct _test_data_pressure *self)
 {
@@ -99,7 +99,7 @@ static void run_short(struct __test_metadata *_metadata,
 	if (status == -1)
 		process_print(stderr, pid);
 	ASSERT_NE(-1, status) {
-		TH_LOG("an allocation waits for the answer to WRITE");
+		TH_LOG("an allocation waits for the reply to WRITE");
 	}
 	EXPECT_TRUE(was_killed(status)) {
 		TH_LOG("there was enough memory: nothing was tested");
@@ -112,12 +112,14 @@ TEST_F(pressure, allocation_ends_while_writes_are_held)
 	check_ends(_metadata, self);
 }
 
-/* What kswapd of a node did in its rounds: how often it paused for writeback. */
+/*
+ * Activity of a node's kswapd in its rounds: how often it paused for writeback.
+ */
 struct pauses {
 	int node;
 	int now;
 	int most;
-	bool met;	/* in some round: folios that came round again after its pause */
+	bool met;	/* in some round: folios that kswapd saw again after its pause */
 };
 
 static void count_pause(const struct trace_event *ev, void *arg)
@@ -139,10 +141,10 @@ static void count_pause(const struct trace_event *ev, void *arg)
 }
 
 /*
- * When all that kswapd meets is under writeback, it pauses, and gives time to who
- * writes.  For a server that does not answer, one pause in a round is enough: a
- * broken kernel pauses at each priority, and who allocates may have to wait until
- * 16 rounds have failed.
+ * When all pages that kswapd encounters are under writeback, it pauses to give
+ * writeback time.  For a server that does not reply, one pause per round is
+ * enough: a broken kernel pauses at each priority, and allocating tasks may have
+ * to wait until 16 rounds have failed.
  */
 TEST_F(pressure, kswapd_pauses_once_a_round_for_held_writes)
 {
@@ -159,14 +161,14 @@ TEST_F(pressure, kswapd_pauses_once_a_round_for_held_writes)
 	fd = mnt_open(&self->m, CLEAN_NAME, O_RDONLY);
 	ASSERT_LE(0, fd);
 	/*
-	 * Until a round could have paused twice.  In one of some six shortages
-	 * none can: for who waits in throttle_direct_reclaim(), kswapd looks at
-	 * lower zones than those of the file.  And it must have something to
-	 * reclaim: when 16 rounds have failed, it leaves the node alone until
-	 * somebody has success.
+	 * Until a round could have paused twice.  In about one of six shortages
+	 * none can: for tasks that wait in throttle_direct_reclaim(), kswapd
+	 * scans lower zones than those of the file.  And it must have something
+	 * to reclaim: after 16 failed rounds, it leaves the node alone until
+	 * some task succeeds.
 	 */
 	for (i = 0; i < 8 && !pauses.met; i++) {
-		/* A round may have begun where nothing was traced. */
+		/* A round may have begun before tracing started. */
 		pauses.now = 0;
 		missing = trace_start(&self->trace, events);
 		if (missing && *missing)
@@ -183,7 +185,7 @@ TEST_F(pressure, kswapd_pauses_once_a_round_for_held_writes)
 		ASSERT_EQ(0, trace_end(&self->trace));
 	}
 	EXPECT_TRUE(pauses.met) {
-		TH_LOG("kswapd met no page again after a pause: nothing was tested");
+		TH_LOG("kswapd saw no page again after a pause: nothing was tested");
 	}
 	EXPECT_GE(1, pauses.most) {
 		TH_LOG("%d pauses in one round", pauses.most);

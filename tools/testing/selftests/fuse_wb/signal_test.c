@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Signals for a direct read or write whose requests are in flight together, and
- * how many these are.
+ * the number of these requests.
  *
- * A signal is for the server to know: it gets FUSE_INTERRUPT for each request.
- * One that kills takes back what the server has not read.  A reader then goes, and
- * what the server is still at work on keeps the file, but not the reader's memory:
- * its reply is refused.  A writer stays until nothing it has sent can happen any
- * more, or it would happen after what others write later.
+ * A signal is passed on to the server: it gets FUSE_INTERRUPT for each request.  A
+ * fatal one removes requests that the server has not read.  A killed reader then
+ * leaves, and requests that the server still works on pin the file, but not the
+ * reader's memory: their replies are refused.  A writer stays until none of its
+ * requests can take effect any more, or they could take effect after later writes
+ * by other tasks.
  *
  * A call has as many requests in flight as the server allows in the background,
- * however many others have: they are not in the background themselves.
+ * however many other calls have: they are not background requests themselves.
  */
 
 #include <sched.h>
@@ -75,7 +76,7 @@ FIXTURE_TEARDOWN(signalled)
 	mnt_teardown(_metadata, &self->d.m);
 }
 
-/* How many requests of a call of BYTES are in flight at once. */
+/* How many requests of a call of BYTES are in flight simultaneously. */
 static int at_once(const struct _fixture_variant_signalled *variant)
 {
 	return variant->queue ?: STEPS;
@@ -168,9 +169,9 @@ TEST_F(signalled, signal_interrupts_every_request_once)
 	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&d->m, c));
 	ASSERT_EQ(0, syscall(SYS_tgkill, getpid(), c->tid, SIGUSR1));
 	EXPECT_NE(0, await_req(&d->m, FUSE_INTERRUPT, REQ_ARRIVED, nr));
-	/* The server takes no notice, and all is as it was. */
+	/* The server ignores it, and nothing changes. */
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&d->m, c));
-	/* With a short queue, each answer makes room for another request. */
+	/* With a short queue, each reply makes room for another request. */
 	while (nr < last) {
 		ASSERT_EQ(1, server_release(d->m.ctl, 1));
 		EXPECT_NE(0, await_req(&d->m, FUSE_INTERRUPT, REQ_ARRIVED,
@@ -201,7 +202,7 @@ TEST_F(signalled, killed_call_takes_back_what_was_not_read)
 	ASSERT_EQ(0, fence(&d->m));
 	EXPECT_EQ(0, count_req(&d->m, variant->opcode, REQ_ARRIVED));
 
-	/* The file is as good as new. */
+	/* The file is still usable. */
 	ASSERT_EQ(BYTES, mnt_run(&d->m, &call_pread,
 				 direct_arg(d, FUSE_READ, 0, BYTES)));
 }
@@ -219,8 +220,8 @@ static const struct call_op call_open_and_read = {
 };
 
 /*
- * The requests hold the file: RELEASE follows the last reply.  late_test is about
- * the memory of the reader.
+ * The requests pin the file: RELEASE follows the last reply.  late_test covers
+ * the reader's memory.
  *
  * Promise: direct-signals
  */
@@ -253,7 +254,7 @@ TEST_F(signalled, killed_reader_leaves_and_release_waits)
 		refused += d->m.log->ev[seq - 1].refused == ENOENT;
 	}
 	EXPECT_EQ(nr, refused) {
-		TH_LOG("the server is not told that nobody reads");
+		TH_LOG("the server is not told that the reader is gone");
 	}
 }
 
@@ -267,10 +268,10 @@ TEST_F(signalled, killed_writer_stays_before_later_writes)
 	struct call *c;
 	pid_t pid;
 
-	/* The variants that read are about max_background alone */
+	/* The read variants only test max_background */
 	d->fd = mnt_open(&d->m, "file", O_RDWR | O_DIRECT);
 	ASSERT_LE(0, d->fd);
-	/* A writer through this one goes with no other */
+	/* A writer through this descriptor excludes all others */
 	ASSERT_EQ(0, server_open_flags(d->m.ctl, FOPEN_DIRECT_IO));
 	alone = mnt_open(&d->m, "file", O_RDWR);
 	ASSERT_LE(0, alone);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who knows how long a file is.
+ * The file size with the writeback cache.
  *
- * With the writeback cache, write(2) makes a file grow of which the server has
- * not heard yet: until the WRITEs are there, and in fact for as long as it has
- * the inode, the kernel believes its own size alone.  A broken kernel believes a
- * reply instead, and cuts off dirty bytes or makes the file longer than it is;
- * or it hides the new size from others, or sends bytes behind the end.
+ * With the writeback cache, write(2) extends a file before the server knows:
+ * until the WRITEs have arrived, and in fact as long as it has the inode, the
+ * kernel trusts only its own size.  A broken kernel uses the size of a reply
+ * instead, and cuts off dirty bytes or extends the file; or it hides the new
+ * size from other tasks, or sends bytes beyond EOF.
  *
  * Promise: policy-06, size-while-dirty
  */
@@ -21,7 +21,7 @@
 #define FILE_NAME	"file"
 
 /*
- *   fd --- pwrite ---> dirty pages of "file", and a size of their own
+ *   fd --- pwrite ---> dirty pages of "file", and a size not yet sent
  *   a reply to GETATTR, LOOKUP, READDIRPLUS or SETATTR --- another size --'
  *
  * data: what the file has to hold, all size bytes of it
@@ -111,7 +111,7 @@ TEST_F(told, size_of_server_is_ignored)
 	ASSERT_EQ(0, ask_for(&self->m, variant->ask, FILE_NAME, self->fd));
 	check_size(_metadata, self);
 
-	/* Nor when the server has just said that what the kernel has is old. */
+	/* Nor after the server has invalidated the kernel's attributes. */
 	ASSERT_EQ(1, pwrite(self->fd, self->data, 1, 0));
 	ASSERT_EQ(0, server_inval(self->m.ctl, 2, -1, 0));
 	ASSERT_EQ(0, ask_for(&self->m, variant->ask, FILE_NAME, self->fd));
@@ -125,7 +125,7 @@ TEST_F(told, size_of_server_is_ignored)
 }
 
 /*
- * Files that grow in the page cache alone.  The server's OPEN keeps the pages.
+ * Files that grow only in the page cache.  The server's OPEN keeps the pages.
  *
  *   fd, fd2: "file", empty; names and attributes stay valid
  */
@@ -178,7 +178,7 @@ static int other_process_sees(struct mnt *m, int fd, off_t size)
 	return lseek(fd, 0, SEEK_END) != size ? 3 : 0;
 }
 
-/* A broken kernel asks the server, which does not know. */
+/* A broken kernel queries the server, which does not know the size. */
 TEST_F(size, size_is_seen_at_once_by_everybody)
 {
 	off_t size = 3 * self->page + 5;
@@ -197,7 +197,7 @@ TEST_F(size, size_is_seen_at_once_by_everybody)
 	EXPECT_EQ(8, pread(self->fd2, self->seen, self->page, size - 8));
 	EXPECT_EQ(0, memcmp(self->seen, "helloabc", 8));
 
-	/* The control: nobody has told the server. */
+	/* The control: the server does not know the size. */
 	ASSERT_EQ(0, fence(&self->m));
 	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
 	EXPECT_EQ(0, server_size(self->m.ctl, FILE_NAME));
@@ -238,8 +238,8 @@ TEST_F(size, writes_end_where_the_file_does)
 }
 
 /*
- * A broken kernel shows what was in the memory before, in the page that was
- * written to or in one that was not.
+ * A broken kernel shows uninitialized memory, in the page that was written to
+ * or in one that was not.
  */
 TEST_F(size, bytes_between_are_zeros)
 {
@@ -251,13 +251,13 @@ TEST_F(size, bytes_between_are_zeros)
 	self->data[size - 1] = 'x';
 	ASSERT_EQ(size, pread(self->fd2, self->seen, 16 * self->page, 0));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, size));
-	/* The server has not heard of the size that it was asked to read in. */
+	/* The READ is beyond the size that the server knows. */
 	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
 	EXPECT_NE(0, find_req(&self->m, FUSE_READ, REQ_ARRIVED, 1));
 }
 
 /*
- * Blocks are the server's, which knows them when it has the data.
+ * st_blocks comes from the server, which knows it once it has the data.
  *
  * Promise: cf576c58b3a2
  */
@@ -266,7 +266,7 @@ TEST_F(size, blocks_are_refreshed_after_close)
 	size_t len = 4 * self->page;
 	struct stat st;
 
-	/* The kernel has cached that there are none. */
+	/* The kernel has cached st_blocks of 0. */
 	ASSERT_EQ(0, fstat(self->fd, &st));
 	ASSERT_EQ(0, st.st_blocks);
 	ASSERT_EQ((ssize_t)len, pwrite(self->fd, self->data, len, 0));
@@ -276,8 +276,8 @@ TEST_F(size, blocks_are_refreshed_after_close)
 }
 
 /*
- * tar(1) and cp(1) take a file with fewer blocks than its size needs for one with
- * holes.  What the server has not been sent, or has not replied about, is none.
+ * tar(1) and cp(1) take a file with fewer blocks than its size needs for a sparse
+ * one.  Data that the server was not sent, or has not replied to yet, is no hole.
  *
  * Promise: questions
  */
@@ -286,7 +286,7 @@ TEST_F(size, blocks_count_what_is_dirty_or_in_flight)
 	size_t len = 4 * self->page;
 	struct stat st;
 
-	/* The kernel has cached that there are none. */
+	/* The kernel has cached st_blocks of 0. */
 	ASSERT_EQ(0, fstat(self->fd, &st));
 	ASSERT_EQ(0, st.st_blocks);
 	ASSERT_EQ((ssize_t)len, pwrite(self->fd, self->data, len, 0));
@@ -311,7 +311,7 @@ TEST_F(size, blocks_count_what_is_dirty_or_in_flight)
 }
 
 /*
- * A hole is none: no more blocks are counted than are dirty.
+ * A hole is not counted: only dirty blocks are added.
  *
  * Promise: questions
  */
@@ -327,8 +327,9 @@ TEST_F(size, blocks_do_not_count_a_hole)
 }
 
 /*
- * Another client changes the file while a SETATTR of this one is under way, and
- * the server says so.  The reply to SETATTR is then old, whatever it says.
+ * Another client changes the file while a SETATTR of this one is in flight, and
+ * the server sends an invalidation.  The attributes in the reply to SETATTR are
+ * then stale.
  *
  * Promise: 69efbff69f89
  */
@@ -352,7 +353,7 @@ TEST_F(size, setattr_from_elsewhere_is_seen)
 				    FATTR_MODE | FATTR_UID));
 	ASSERT_EQ(0, fstat(self->fd, &st));
 	EXPECT_EQ((mode_t)(S_IFREG | 0444), st.st_mode) {
-		TH_LOG("the kernel goes on with the reply to SETATTR");
+		TH_LOG("the kernel uses the attributes of the reply to SETATTR");
 	}
 	EXPECT_EQ(1234U, st.st_uid);
 }

@@ -2,10 +2,10 @@
 /*
  * splice(2) and sendfile(2) from a file with FOPEN_DIRECT_IO.
  *
- * Such a file shows what the server has, to whoever reads it.  Another descriptor of
- * it may use the page cache, which holds what the server had some time ago.  A sound
- * kernel sends READ for a splice, and takes the reply for what it is: short, or an
- * error.  Linux 6.12 puts the pages of the page cache into the pipe.
+ * Every reader of such a file gets the server's data.  Another descriptor of it may
+ * use the page cache, which holds older data of the server.  A sound kernel sends
+ * READ for a splice, and returns its result: short, or an error.  Linux 6.12 puts
+ * the pages of the page cache into the pipe.
  *
  * Promise: direct-splice
  */
@@ -80,7 +80,7 @@ static long do_splice(const struct call_arg *arg)
 	loff_t off = arg->off;
 	long ret = splice(arg->fd, &off, *(int *)arg->to, NULL, arg->len, 0);
 
-	/* The position follows the data. */
+	/* The file position is advanced. */
 	return ret > 0 && off != arg->off + ret ? -1 : ret;
 }
 
@@ -115,7 +115,7 @@ TEST_F(spliced, splice_asks_the_server)
 	EXPECT_EQ(nr + 1, count_req(&d->m, FUSE_READ, REQ_ARRIVED));
 	check_pipe(_metadata, self, 8192, 4096);
 
-	/* The control: this is what the page cache would have told. */
+	/* The control: the page cache has other bytes. */
 	ASSERT_EQ(4096, pread(self->cached, d->buf, 4096, 8192));
 	EXPECT_NE(-1, first_difference(d->data + 8192, d->buf, 4096));
 	EXPECT_EQ(nr + 1, count_req(&d->m, FUSE_READ, REQ_ARRIVED));
@@ -131,7 +131,7 @@ TEST_F(spliced, splice_of_many_requests_has_the_bytes_of_all)
 	check_pipe(_metadata, self, 0, BYTES);
 }
 
-/* The server has truncated the file since: the page cache knows nothing of that. */
+/* The server has truncated the file since: the page cache does not know. */
 TEST_F(spliced, splice_ends_where_the_server_says)
 {
 	struct stat st = { .st_size = BYTES - 4096 };
@@ -187,7 +187,7 @@ static const struct call_op call_sendfile = {
 	"sendfile", SYS_sendfile, do_sendfile
 };
 
-/* In parts, as large as the pipe that the kernel has for this. */
+/* In several reads, each as large as the kernel's internal pipe. */
 TEST_F(spliced, sendfile_asks_the_server)
 {
 	struct direct *d = &self->d;
@@ -201,7 +201,10 @@ TEST_F(spliced, sendfile_asks_the_server)
 	EXPECT_EQ(-1, first_difference(d->data + 100, d->buf, BYTES - 100));
 }
 
-/* On Linux 6.12 it can be killed, as it waits for the page cache and not for READ. */
+/*
+ * On Linux 6.12 it can be killed, as it waits for the page cache and not for
+ * READ.
+ */
 static void check_kill(struct __test_metadata *_metadata,
 		       struct _test_data_spliced *self,
 		       const struct call_op *op)
@@ -218,10 +221,10 @@ static void check_kill(struct __test_metadata *_metadata,
 	EXPECT_TRUE(child_stays_blocked(&d->m, pid, op));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_TRUE(child_was_killed(&d->m, pid)) {
-		TH_LOG("it waits for a reply that may never come");
+		TH_LOG("the killed reader waits for a reply that may never come");
 	}
 	ASSERT_LE(1, server_release(d->m.ctl, 0));
-	/* The file is as good as new. */
+	/* The file is still usable. */
 	ASSERT_EQ(STEP, splice_from(self, 0, STEP));
 	check_pipe(_metadata, self, 0, STEP);
 }

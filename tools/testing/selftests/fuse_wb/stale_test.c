@@ -2,12 +2,13 @@
 /*
  * Replies with attributes that are older than a change of the size.
  *
- * One thread asks for attributes, another one truncates the file or allocates
- * space, and the reply to the first comes last, with the size of before.  A sound
- * kernel sees that it is old.  A broken one goes back to the old size, and drops
- * what is dirty behind it or shows bytes that are no part of the file.
+ * One thread queries attributes, another one truncates the file or allocates
+ * space, and the reply to the first arrives last, with the old size.  A sound
+ * kernel detects that it is stale.  A broken one goes back to the old size, and
+ * drops dirty data beyond it or shows bytes that are not part of the file.
  *
- * A reply may also come while the change is under way, and tell of it too early.
+ * A reply may also arrive while the change is in flight, with the new size too
+ * early.
  *
  * Promise: 06a7c3c2781, 0ab08f576b9e
  */
@@ -21,7 +22,7 @@
 #define PAGES		8
 
 /*
- *   a thread: statx ---- GETATTR ---> held, answered with a size of the test's
+ *   a thread: statx ---- GETATTR ---> held, reply with a size set by the test
  *   another:  ftruncate, fallocate -> SETATTR, FALLOCATE
  *   map ----- store ----> the last page of the new size
  *
@@ -109,7 +110,7 @@ static void check_new_size(struct __test_metadata *_metadata,
 			   struct _test_data_stale *self)
 {
 	EXPECT_EQ(self->size, kernel_size(self->fd)) {
-		TH_LOG("an old reply has undone the change");
+		TH_LOG("a stale reply has undone the change");
 	}
 	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
 	expect_file(_metadata, &self->m, FILE_NAME, self->fd, self->data,
@@ -157,7 +158,7 @@ TEST_F(stale, reply_while_change_is_under_way_is_ignored)
 		.fd = self->fd }));
 	EXPECT_NE(0, find_req(&self->m, FUSE_GETATTR, REQ_ARRIVED, 1));
 	EXPECT_EQ(self->old, kernel_size(self->fd)) {
-		TH_LOG("the size changes before it has been changed");
+		TH_LOG("the size changes before the reply to the change");
 	}
 	EXPECT_EQ(-1, first_difference(self->data, self->map, self->old));
 

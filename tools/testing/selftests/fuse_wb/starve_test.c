@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An open that wants the page cache, and direct writers who never pause.
+ * An open that needs the page cache, and direct writers that never pause.
  *
  * While parallel direct writes are in flight, an open in caching mode waits for
- * them.  Those that come after it must not make it wait longer: an asynchronous
- * writer with a queue depth of two, as databases and fio have it, submits the next
- * write before the last one has ended.  A broken kernel has the open wait for as
- * long as such a writer goes on; a sound one lets it in when those writes have
- * ended that were in flight when it came.
+ * them.  Later writes must not make it wait longer: an asynchronous writer with a
+ * queue depth of two, as used by databases and fio, submits the next write before
+ * the last one has ended.  A broken kernel lets the open wait as long as such a
+ * writer runs; a sound one lets it proceed once the writes that were in flight
+ * when it started have ended.
  *
  * Promise: direct-starve
  */
@@ -22,7 +22,7 @@
 #define BYTES	(PAGES * PAGE)
 #define ROUNDS	20
 
-/* Who calls pwrite(2) in a loop: each on pages of its own */
+/* Writers that call pwrite(2) in a loop: each on its own pages */
 #define WRITERS	2
 
 /*
@@ -84,7 +84,7 @@ static struct call_arg open_arg(struct _test_data_starve *self)
 	return (struct call_arg){ .buf = self->path, .flags = O_RDWR };
 }
 
-/* The page that is written in a round, with other bytes each time */
+/* The page that is written in a round, with different bytes each time */
 static struct call_arg write_arg(struct _test_data_starve *self, int round)
 {
 	char *page = self->data + round % PAGES * PAGE;
@@ -95,7 +95,7 @@ static struct call_arg write_arg(struct _test_data_starve *self, int round)
 		.off = page - self->data };
 }
 
-/* Submit the write of a round, and see it in flight. */
+/* Submit the write of a round, and wait until it is in flight. */
 static void submit(struct __test_metadata *_metadata,
 		   struct _test_data_starve *self, int round)
 {
@@ -105,7 +105,7 @@ static void submit(struct __test_metadata *_metadata,
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, round + 1));
 }
 
-/* End the oldest write, which is that of a round; others stay in flight. */
+/* End the oldest write, that of a round; others stay in flight. */
 static void end_oldest(struct __test_metadata *_metadata,
 		       struct _test_data_starve *self, int round)
 {
@@ -141,7 +141,7 @@ TEST_F(starve, caching_open_returns_beside_a_queue_of_aio_writes)
 			TH_LOG("the open waits for a write that came later");
 		}
 	}
-	/* The log has a reply a moment after the kernel has it */
+	/* The log shows a reply a moment after the kernel has it */
 	ASSERT_EQ(0, fence(&self->m));
 	EXPECT_EQ(ROUNDS, count_req(&self->m, FUSE_WRITE, REQ_REPLIED));
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
@@ -151,19 +151,22 @@ TEST_F(starve, caching_open_returns_beside_a_queue_of_aio_writes)
 	check_file(_metadata, self, c->ret);
 }
 
-/* The same for a first use of the cache that is no open. */
+/* The same for a first use of the cache that is not an open. */
 TEST_F(starve, cached_read_returns_beside_a_queue_of_aio_writes)
 {
 	int fd, expected = CALL_BLOCKED;
 	struct call *c;
 
-	/* Opened for parallel writes, it loses O_DIRECT: see iomode_test.c. */
+	/*
+	 * Opened for parallel writes, then O_DIRECT is cleared: see
+	 * iomode_test.c.
+	 */
 	ASSERT_EQ(0, server_open_flags(self->m.ctl, variant->open_flags |
 				       FOPEN_PARALLEL_DIRECT_WRITES));
 	fd = mnt_open(&self->m, "file", O_RDWR | O_DIRECT);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, fcntl(fd, F_SETFL, 0));
-	/* FOPEN_DIRECT_IO is for good: it reads from the server. */
+	/* FOPEN_DIRECT_IO is permanent: it reads from the server. */
 	if (variant->open_flags & FOPEN_DIRECT_IO)
 		expected = CALL_RETURNED;
 
@@ -185,7 +188,7 @@ TEST_F(starve, cached_read_returns_beside_a_queue_of_aio_writes)
 	check_file(_metadata, self, fd);
 }
 
-/* Set when those who write in a loop shall end, shared by their threads */
+/* Set to stop the writers that loop, shared by their threads */
 static __u32 enough;
 
 static long do_pwrite_loop(const struct call_arg *arg)
@@ -220,7 +223,7 @@ TEST_F(starve, caching_open_returns_beside_writers_in_a_loop)
 		ASSERT_LE(0, fd);
 		ASSERT_EQ(PAGE, pread(fd, self->seen, PAGE, 0));
 		ASSERT_EQ(0, close(fd));
-		/* They go on, too. */
+		/* The writers continue, too. */
 		ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_REPLIED,
 				       seen + WRITERS + 1));
 	}

@@ -2,12 +2,12 @@
 /*
  * A page of one server in the reply of another.
  *
- * A server that splices its reply to READ with SPLICE_F_MOVE has its pages moved into
- * the page cache of the reader, where that is possible.  They may be of a file of
- * another FUSE mount, which was spliced into the pipe.  A page cannot leave its file
- * while it is under writeback or locked.  A broken kernel waits for that on behalf of
- * the second server, for which the first one holds its reply; a sound one copies.
- * Linux 6.12 has no such page under writeback, but waits for its lock.
+ * When a server splices its reply to READ with SPLICE_F_MOVE, its pages are moved
+ * into the page cache of the reader's file, if possible.  They may belong to a file
+ * of another FUSE mount, which was spliced into the pipe.  A page cannot leave its
+ * file while it is under writeback or locked.  A broken kernel makes the second
+ * server wait for that, while the first one holds its reply; a sound one copies.
+ * Linux 6.12 has no such page under writeback, but waits for the page lock.
  *
  * Promise: steal
  */
@@ -21,7 +21,7 @@
 #define LEN	(PAGES * PAGE)
 
 /*
- *   lender: "file", LEN bytes dirty, the first page in a pipe behind a header
+ *   lender: "file", LEN bytes dirty, the first page in a pipe after a header
  *	|
  *	'--- WRITE ---> held
  *
@@ -63,7 +63,7 @@ FIXTURE_SETUP(steal)
 	};
 	int fds[2];
 
-	/* Both before a file is open: a server closes what it inherits. */
+	/* Both before a file is opened: a server closes what it inherits. */
 	if (!mnt_setup(_metadata, &self->lender, &opts, variant))
 		return;
 	if (!mnt_setup(_metadata, &self->taker, &opts, variant))
@@ -105,7 +105,7 @@ static long do_move(const struct call_arg *arg)
 
 static const struct call_op call_move = { "splice", SYS_splice, do_move };
 
-/* The reply gets there, with its bytes. */
+/* The reply is accepted, with its bytes. */
 static void check_move(struct __test_metadata *_metadata,
 		       struct _test_data_steal *self)
 {
@@ -135,14 +135,14 @@ TEST_F(steal, page_under_writeback_is_copied)
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN));
 }
 
-/* The control: a page that nobody needs any more leaves its file. */
+/* The control: an unused page is removed from its file. */
 TEST_F(steal, clean_page_is_moved)
 {
 	ASSERT_EQ(0, server_drop_rules(self->lender.ctl));
 	ASSERT_EQ(0, mnt_run(&self->lender, &call_fsync, (struct call_arg){
 		.fd = self->from }));
 	EXPECT_EQ(0, count_req(&self->lender, FUSE_READ, REQ_ARRIVED));
-	/* It has left the lists of the processors, too. */
+	/* It has left the per-CPU LRU batches, too. */
 	ASSERT_EQ(0, write_file("/proc/sys/vm/drop_caches", "1"));
 	EXPECT_EQ(sizeof(struct fuse_out_header) + PAGE,
 		  (size_t)mnt_run(&self->taker, &call_move, (struct call_arg){

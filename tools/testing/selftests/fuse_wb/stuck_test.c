@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Everybody else, while a server does not answer.
+ * Other tasks, while a server does not reply.
  *
  * Any user may run a FUSE server, and it may be slow, frozen, buggy or hostile.
- * A sound kernel lets nobody wait for it who did not ask for one of its files,
- * lets an abort, a forced unmount or the server's death end all waits, and then
- * has no page left under writeback.  A broken one blocks sync(2) of the whole
- * system, or leaves pages and processes behind that nothing will ever end.
+ * In a sound kernel only tasks that use one of its files wait for it, an abort,
+ * a forced unmount or the server's death ends all waits, and then no page is
+ * left under writeback.  A broken one blocks sync(2) of the whole system, or
+ * leaves pages and processes stuck forever.
  *
  * Promise: stuck
  */
@@ -35,7 +35,7 @@ FIXTURE(stuck)
 	long before;
 };
 
-/* files: dirty files; frozen: the server reads no request any more */
+/* files: dirty files; frozen: the server no longer reads requests */
 FIXTURE_VARIANT(stuck)
 {
 	struct server_opts opts;
@@ -63,7 +63,7 @@ FIXTURE_VARIANT_ADD(stuck, frozen)
 	.frozen = true,
 };
 
-/* Open @files files, dirty them and put them under writeback. */
+/* Open @files files, dirty them and start their writeback. */
 static void get_stuck(struct __test_metadata *_metadata,
 		      struct _test_data_stuck *self, int files, bool frozen)
 {
@@ -108,7 +108,7 @@ FIXTURE_TEARDOWN(stuck)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* The server works again, and answers what it was sent. */
+/* The server runs again, and replies to its requests. */
 static void unstick(struct __test_metadata *_metadata,
 		    struct _test_data_stuck *self, bool frozen)
 {
@@ -117,7 +117,7 @@ static void unstick(struct __test_metadata *_metadata,
 	ASSERT_LE(0, server_release(self->m.ctl, 0));
 }
 
-/* All is written and as it should be, and nothing is left under writeback. */
+/* All data is written and correct, and nothing is left under writeback. */
 static void check_files(struct __test_metadata *_metadata,
 			struct _test_data_stuck *self, int files)
 {
@@ -147,7 +147,7 @@ TEST_F(stuck, cached_pages_can_be_read)
 		.fd = self->clean, .buf = self->seen, .len = LEN }));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN));
 	EXPECT_EQ(answers, self->m.log->nr) {
-		TH_LOG("a cached page was asked for");
+		TH_LOG("READ was sent for a cached page");
 	}
 
 	unstick(_metadata, self, variant->frozen);
@@ -167,7 +167,7 @@ TEST_F(stuck, stat_returns)
 	check_files(_metadata, self, variant->files);
 }
 
-/* What is under writeback stays, what is clean goes. */
+/* Pages under writeback stay, clean pages are dropped. */
 TEST_F(stuck, drop_caches_returns)
 {
 	int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
@@ -182,7 +182,7 @@ TEST_F(stuck, drop_caches_returns)
 		.fd = self->fd[0], .buf = self->seen, .len = LEN }));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, LEN));
 
-	/* The control: caches were dropped, the server has to be asked. */
+	/* The control: caches were dropped, so READs are sent. */
 	unstick(_metadata, self, variant->frozen);
 	EXPECT_EQ(reads, count_req(&self->m, FUSE_READ, REQ_ARRIVED));
 	EXPECT_EQ(LEN, mnt_run(&self->m, &call_pread, (struct call_arg){
@@ -192,7 +192,7 @@ TEST_F(stuck, drop_caches_returns)
 }
 
 /*
- * Before, during and after.  The counters of one mount are not exact.
+ * Before, during and after writeback.  The counters of one mount are not exact.
  *
  * Promise: folio-states, f7790d677853
  */
@@ -214,7 +214,7 @@ TEST_F(stuck, statistics_return_to_zero)
 	EXPECT_GE(slack, bdi_counter(self->m.minor, "BdiReclaimable:"));
 }
 
-/* A close under way, whatever ends the connection, and then nothing at all. */
+/* A close in flight, whatever ends the connection, and then nothing at all. */
 static void check_end(struct __test_metadata *_metadata,
 		      struct _test_data_stuck *self, struct call *c)
 {
@@ -223,7 +223,7 @@ static void check_end(struct __test_metadata *_metadata,
 		TH_LOG("close reports success for data that was never taken");
 	}
 	EXPECT_EQ(0, await_pages_in_writeback(self->before));
-	/* This file has not been told of the error. */
+	/* The error has not been reported for this file. */
 	EXPECT_NE(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->fd[0] }));
 	EXPECT_EQ(-1, ftruncate(self->fd[0], 1));
@@ -274,7 +274,7 @@ TEST_F(stuck, lazy_unmount_returns_and_loses_nothing)
 	check_files(_metadata, self, variant->files);
 }
 
-/* A process that writes to the first file and ends. */
+/* A process that writes to the first file and exits. */
 static pid_t start_writer(struct _test_data_stuck *self)
 {
 	pid_t pid = fork();
@@ -285,7 +285,7 @@ static pid_t start_writer(struct _test_data_stuck *self)
 	_exit(pwrite(self->fd[0], "x", 1, LEN) != 1);
 }
 
-/* Its end closes the file, and that waits: but not for ever. */
+/* Its exit closes the file, and that waits, but not forever. */
 TEST_F(stuck, writer_ends_when_server_answers)
 {
 	struct call *c;
@@ -321,8 +321,8 @@ TEST_F(stuck, writer_ends_when_server_dies)
 }
 
 /*
- * Those who sync the whole system, or a whole file system.  The same mount; the
- * server holds WRITEs and answers all else.
+ * Calls that sync the whole system, or a whole file system.  The same mount;
+ * the server holds WRITEs and replies to everything else.
  */
 FIXTURE(sync)
 {
@@ -346,7 +346,7 @@ FIXTURE_SETUP(sync)
 	if (!mnt_setup(_metadata, &self->s.m, &opts, variant))
 		return;
 	get_stuck(_metadata, &self->s, variant->files, false);
-	/* And something that has not been sent yet, on every file. */
+	/* And dirty data that has not been sent yet, on every file. */
 	for (i = 0; i < variant->files; i++)
 		ASSERT_EQ(4096, pwrite(self->s.fd[i], self->s.data, 4096,
 				       2 * LEN));
@@ -357,7 +357,7 @@ FIXTURE_TEARDOWN(sync)
 	mnt_teardown(_metadata, &self->s.m);
 }
 
-/* The WRITEs were sent, the answers are missing, and who asks for them waits. */
+/* The WRITEs were sent, the replies are missing, and fsync waits for them. */
 static void check_started(struct __test_metadata *_metadata,
 			  struct _test_data_sync *self, int files)
 {
@@ -406,7 +406,7 @@ TEST_F(sync, syncfs_of_other_file_system_returns)
 }
 
 /*
- * SysRq-S, by a worker of the kernel's that nobody could kill.
+ * SysRq-S, by a kernel worker that cannot be killed.
  *
  * Promise: sync-2
  */
@@ -431,7 +431,7 @@ TEST_F(sync, emergency_sync_completes)
 			continue;
 		}
 		EXPECT_TRUE(false) {
-			TH_LOG("awaited for %d s in vain: the end of SysRq-S",
+			TH_LOG("timed out (%d s) waiting for the end of SysRq-S",
 			       WAIT_SECONDS);
 		}
 		break;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * SIGKILL behind io_submit(2) on a file with FOPEN_DIRECT_IO that was opened without
+ * SIGKILL after io_submit(2) on a file with FOPEN_DIRECT_IO that was opened without
  * O_DIRECT.
  *
- * Linux 6.12 waits in io_submit(2), where SIGKILL takes back what the server has not
- * read and asks it to give up the rest.  A sound kernel that does not wait there has to
- * do the same when the task exits: libaio waits for all that is in flight then, and the
- * task holds its files and locks as long as a stopped server likes.
+ * Linux 6.12 waits in io_submit(2), where SIGKILL removes requests that the server has
+ * not read and sends it FUSE_INTERRUPT for the rest.  A sound kernel that does not wait
+ * there must do the same when the task exits: the exit waits for all libaio requests in
+ * flight, and the task holds its files and locks as long as a stopped server likes.
  *
  * Promise: direct-submit
  */
@@ -25,7 +25,7 @@ FIXTURE(submitted_killed)
 	struct direct d;
 };
 
-/* @many: the server takes many requests at once, and nobody waits in io_submit(2) */
+/* @many: the server takes parallel requests, and io_submit(2) does not wait */
 FIXTURE_VARIANT(submitted_killed)
 {
 	__u32 open_flags;
@@ -56,7 +56,7 @@ FIXTURE_TEARDOWN(submitted_killed)
 	mnt_teardown(_metadata, &self->d.m);
 }
 
-/* How a child is started that waits in io_submit(2), or after it. */
+/* The call of the child: it waits in io_submit(2), or after it. */
 static const struct call_op *submit_op(bool many, __u32 opcode)
 {
 	if (opcode == FUSE_READ)
@@ -72,7 +72,10 @@ static pid_t start_child(struct direct *d, const struct call_op *op,
 			   opcode == FUSE_READ ? BYTES : STEP));
 }
 
-/* It gets a signal while the server has read nothing, and has this status then. */
+/*
+ * It gets a signal before the server has read anything, and then exits with
+ * this status.
+ */
 static void check_unread(struct __test_metadata *_metadata, struct direct *d,
 			 const struct call_op *op, __u32 opcode, int signal,
 			 long status)
@@ -105,14 +108,14 @@ TEST_F(submitted_killed, killed_writer_leaves_when_the_server_has_read_nothing)
 		     FUSE_WRITE, SIGKILL, SIGKILL);
 }
 
-/* Not by SIGKILL, and the task takes the signal before it exits. */
+/* Not SIGKILL: the task handles the signal before it exits. */
 TEST_F(submitted_killed, submitter_that_a_signal_ends_leaves)
 {
 	check_unread(_metadata, &self->d, submit_op(variant->many, FUSE_READ),
 		     FUSE_READ, SIGTERM, SIGTERM);
 }
 
-/* The server is asked to give it up, and replies in its own time. */
+/* The server gets FUSE_INTERRUPT, and replies later. */
 TEST_F(submitted_killed, kill_interrupts_what_the_server_has)
 {
 	struct direct *d = &self->d;
@@ -139,7 +142,10 @@ static const struct call_op call_only_submit = {
 	"io_submit", SYS_io_submit, do_submit
 };
 
-/* The control: what has been submitted is the server's, whether anybody waits or not. */
+/*
+ * The control: submitted requests go to the server, whether the task waits or
+ * not.
+ */
 TEST_F(submitted_killed, write_of_a_process_that_exits_is_carried_out)
 {
 	struct direct *d = &self->d;
@@ -163,7 +169,7 @@ static const struct call_op call_submit_and_exit = {
 	"exit", SYS_exit_group, do_submit
 };
 
-/* It waits there, where it does not in io_submit(2), and is killed then. */
+/* It waits there if it does not in io_submit(2), and is killed then. */
 TEST_F(submitted_killed, submitter_killed_in_exit_leaves)
 {
 	if (variant->many)

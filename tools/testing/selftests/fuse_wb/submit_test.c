@@ -2,11 +2,11 @@
 /*
  * io_submit(2) on a file with FOPEN_DIRECT_IO that was opened without O_DIRECT.
  *
- * If the server takes many requests of the file at once, which it says with
- * FUSE_ASYNC_DIO and FOPEN_PARALLEL_DIRECT_WRITES, nobody has to wait for its replies
- * in io_submit(2): a sound kernel lets the caller go where that makes no difference
- * to the result.  It does where a reply decides what comes next, at EOF and between
- * the WRITEs of one call.  Linux 6.12 always waits.
+ * If the server takes parallel requests of the file, which it declares with
+ * FUSE_ASYNC_DIO and FOPEN_PARALLEL_DIRECT_WRITES, io_submit(2) need not wait for its
+ * replies: a sound kernel returns to the caller where that makes no difference to the
+ * result.  It does where a reply determines the next request, at EOF and between the
+ * WRITEs of one call.  Linux 6.12 always waits.
  *
  * Promise: direct-submit
  */
@@ -19,7 +19,7 @@
 #include "direct.h"
 
 /**
- * struct submission - a read or write under way
+ * struct submission - a read or write in flight
  * @cmd: IOCB_CMD_*
  * @submitted: set when io_submit(2) has returned; a word to sleep on
  */
@@ -40,7 +40,7 @@ static long do_submit_and_wait(const struct call_arg *arg)
 	return aio_wait(&aio);
 }
 
-/* By where the thread is expected to sleep */
+/* Chosen by where the thread is expected to sleep */
 static const struct call_op call_in_submit = {
 	"io_submit", SYS_io_submit, do_submit_and_wait
 };
@@ -58,7 +58,7 @@ FIXTURE(submitted)
 	struct direct d;
 };
 
-/* @many: the server takes many requests at once */
+/* @many: the server takes parallel requests */
 FIXTURE_VARIANT(submitted)
 {
 	bool async_dio;
@@ -101,7 +101,7 @@ FIXTURE_TEARDOWN(submitted)
 }
 
 /*
- * The call waits in io_submit(2) or not, with @nr requests in flight.  Let it end then,
+ * The call waits in io_submit(2) or not, with @nr requests in flight.  Then let it end,
  * with @ret bytes.
  */
 static void check_waits(struct __test_metadata *_metadata, struct direct *d,
@@ -154,7 +154,7 @@ TEST_F(submitted, write_of_several_requests_is_waited_for)
 		    direct_arg(d, FUSE_WRITE, 0, STEP + 1), 1, STEP + 1);
 }
 
-/* As many bytes as a request takes, in more pages than it does. */
+/* As many bytes as fit a request, in more pages than fit. */
 TEST_F(submitted, write_from_too_many_pages_is_waited_for)
 {
 	struct direct *d = &self->d;
@@ -186,7 +186,10 @@ TEST_F(submitted, extending_write_is_waited_for)
 	EXPECT_EQ(BYTES - STEP + 4096, st.st_size);
 }
 
-/* Two of them have more requests than there are places: the second has its own. */
+/*
+ * Two calls have more requests than there are slots: the second has its own
+ * slots.
+ */
 TEST_F(submitted, read_without_places_for_all_its_requests_is_waited_for)
 {
 	struct direct *d = &self->d;
@@ -201,7 +204,7 @@ TEST_F(submitted, read_without_places_for_all_its_requests_is_waited_for)
 	}
 	EXPECT_NE(0, await_req(&d->m, FUSE_READ, REQ_ARRIVED,
 			       variant->many ? 2 * STEPS : 2)) {
-		TH_LOG("it waits for a place that another call has");
+		TH_LOG("it waits for a slot that another call has");
 	}
 	ASSERT_LE(1, server_release(d->m.ctl, 0));
 	for (i = 0; i < 2; i++) {
@@ -210,7 +213,10 @@ TEST_F(submitted, read_without_places_for_all_its_requests_is_waited_for)
 	}
 }
 
-/* Hold the WRITE of one request, for which nobody waits if the server takes many. */
+/*
+ * Hold the WRITE of one request; no call waits for it if the server takes
+ * parallel requests.
+ */
 static struct call *hold_write(struct _test_data_submitted *self,
 			       const struct _fixture_variant_submitted *variant)
 {
@@ -240,12 +246,12 @@ TEST_F(submitted, page_read_during_the_write_is_dropped)
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	ASSERT_EQ(STEP, c->ret);
 	EXPECT_EQ(-1, first_difference(d->data, map, STEP)) {
-		TH_LOG("the mapping has what was there before the write");
+		TH_LOG("the mapping has the bytes from before the write");
 	}
 }
 
 /*
- * A writer that has the file alone keeps nobody from opening it.
+ * A writer with exclusive access does not block open(2) of the file.
  *
  * Promise: direct-parallel
  */
@@ -273,7 +279,7 @@ TEST_F(submitted, caching_open_waits_for_a_parallel_write)
 	EXPECT_EQ(STEP, c->ret);
 }
 
-/* What comes of a call, which is the same for whoever waits, and where. */
+/* The result of a call, which does not depend on whether and where it waits. */
 FIXTURE(result)
 {
 	struct direct d;
@@ -319,7 +325,7 @@ FIXTURE_TEARDOWN(result)
 	mnt_teardown(_metadata, &self->d.m);
 }
 
-/* Of @step this becomes: a short reply of @arg bytes, or an errno. */
+/* Change the reply to @step: short by @arg bytes, or an errno. */
 static void check_result(struct __test_metadata *_metadata, struct direct *d,
 			 const struct call_op *op, __u32 opcode, size_t len,
 			 int step, enum rule_act act, __u64 arg)
@@ -379,7 +385,7 @@ TEST_F(result, bytes_before_a_short_reply_are_the_result)
 		     RULE_SIZE, 4000);
 }
 
-/* That the server has read or written nothing is no error, and no more. */
+/* A reply of 0 bytes is no error, and ends the result. */
 TEST_F(result, nothing_is_the_result_of_an_empty_reply)
 {
 	struct direct *d = &self->d;
@@ -390,7 +396,7 @@ TEST_F(result, nothing_is_the_result_of_an_empty_reply)
 		     RULE_SIZE, 0);
 }
 
-/* Where in the file the data end, not which reply came first. */
+/* The error at the lowest offset counts, not that of the first reply. */
 TEST_F(result, first_error_of_the_file_is_the_result)
 {
 	const struct req_match late = direct_step(FUSE_READ, 5);

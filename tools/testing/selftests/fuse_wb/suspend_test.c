@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Suspending the system while a server does not answer.
+ * Suspending the system while a server does not reply.
  *
- * Suspend syncs everything, freezes every process, and only then turns to the
- * devices; pm_test has it stop there and go back.  A broken kernel waits in
- * sync(2) for a server that does not answer, and which may be the next to be
- * frozen; or it freezes a server that does, before that has the data.  A sound
- * one has everything sent and goes on.
+ * Suspend syncs everything, freezes every process, and only then suspends
+ * devices; pm_test makes it stop there and resume.  A broken kernel waits in
+ * sync(2) for a server that does not reply, and which may be the next to be
+ * frozen; or it freezes a healthy server before that has the data.  A sound one
+ * has everything sent and goes on.
  *
  * Promise: sync-2
  */
@@ -22,7 +22,7 @@
 #define PM_STATE	"/sys/power/state"
 #define PM_TEST_DELAY	"/sys/module/suspend/parameters/pm_test_delay"
 
-/* "file": one dirty byte, and no request of one kind is answered */
+/* "file": one dirty byte, and requests of one kind get no reply */
 FIXTURE(suspend)
 {
 	struct mnt m;
@@ -63,7 +63,7 @@ FIXTURE_SETUP(suspend)
 	if (variant->frozen)
 		ASSERT_EQ(0, server_freeze(&self->m));
 	ASSERT_EQ(0, write_file(PM_TEST, "freezer"));
-	/* The seconds that it stays frozen. */
+	/* The seconds for which it stays frozen. */
 	ASSERT_EQ(0, write_file(PM_TEST_DELAY, "0"));
 }
 
@@ -81,7 +81,7 @@ TEST_F(suspend, suspend_waits_for_no_server)
 	if (variant->frozen)
 		ASSERT_EQ(0, server_thaw(&self->m));
 
-	/* The control: it did have everything sent. */
+	/* The control: everything was sent. */
 	EXPECT_NE(0, await_req(&self->m, variant->opcode, REQ_ARRIVED,
 			       self->earlier + 1));
 	EXPECT_EQ(self->earlier,
@@ -93,7 +93,7 @@ TEST_F(suspend, suspend_waits_for_no_server)
 
 #define FILES		3
 
-/* Some files, each with a dirty byte; SETATTR takes its time, and is answered */
+/* Some files, each with a dirty byte; SETATTR is slow, but gets its reply */
 FIXTURE(slow)
 {
 	struct mnt m;
@@ -125,7 +125,7 @@ FIXTURE_TEARDOWN(slow)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* What is missing when suspend returns would come soon, but comes too late. */
+/* Anything missing when suspend returns would arrive soon, but too late. */
 TEST_F(slow, server_has_the_data_before_it_is_frozen)
 {
 	EXPECT_EQ(6, mnt_tell(&self->m, PM_STATE, "freeze")) {
@@ -137,11 +137,11 @@ TEST_F(slow, server_has_the_data_before_it_is_frozen)
 }
 
 /*
- * A task waits for the server when suspend wants to freeze it.  The server is frozen,
- * so the task does not go on: an unpatched kernel gives up.  A sound one freezes the
- * task where it is if it has come straight from a system call.  It must not if the task
- * may hold locks that devices need while they are suspended: in a page fault, or for a
- * buffer of the kernel, as when a driver reads firmware.
+ * A task waits for the server when suspend has to freeze it.  The server is frozen, so
+ * the task makes no progress: an unpatched kernel gives up.  A sound one freezes the
+ * task in the wait if it was entered directly from a system call.  It must not if the
+ * task may hold locks that devices need while they are suspended: in a page fault, or
+ * with a kernel buffer, as when a driver reads firmware.
  */
 #define PM_TIMEOUT	"/sys/power/pm_freeze_timeout"
 #define PAGE		4096
@@ -160,11 +160,11 @@ FIXTURE(waiter)
 FIXTURE_VARIANT(waiter)
 {
 	const struct call_op *op;	/* NULL: close(2) */
-	__u32 opcode;			/* what is held */
+	__u32 opcode;			/* the held opcode */
 	bool through;			/* no writeback cache */
-	bool dirty;			/* the file is */
+	bool dirty;			/* the file is dirty */
 	bool from_map;			/* the file is mapped, and the buffer of the call */
-	int flags;			/* of the open file, besides */
+	int flags;			/* additional flags of the open file */
 	off_t off;
 	long ret;
 	bool refuses;
@@ -263,7 +263,7 @@ FIXTURE_VARIANT_ADD(waiter, sendfile_with_a_kernel_buffer)
 	.refuses = true,
 };
 
-/* What splice(2) reads of a file with O_DIRECT comes through ->read_iter */
+/* splice(2) reads from a file with O_DIRECT through ->read_iter */
 FIXTURE_VARIANT_ADD(waiter, direct_sendfile_with_a_kernel_buffer)
 {
 	.op = &call_sendfile,
@@ -312,7 +312,10 @@ FIXTURE_SETUP(waiter)
 
 	ASSERT_EQ(0, write_file(PM_TEST, "freezer"));
 	ASSERT_EQ(0, write_file(PM_TEST_DELAY, "0"));
-	/* In milliseconds; a server that is not frozen yet has a twentieth of it */
+	/*
+	 * In milliseconds; a server that is not frozen yet uses a twentieth of
+	 * it
+	 */
 	ASSERT_EQ(0, write_file(PM_TIMEOUT, "4000"));
 }
 
@@ -329,7 +332,7 @@ FIXTURE_TEARDOWN(waiter)
 }
 
 /*
- * It waits as before when it is thawed.
+ * It keeps waiting after it is thawed.
  *
  * Promise: freezer
  */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Swap space on a disk in memory, see swap.h. */
+/* Swap space on a RAM disk, see swap.h. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,9 @@ static int failed(const char *what)
 	return -1;
 }
 
-/* What mkswap(8) writes: behind the boot block a version and the last page. */
+/*
+ * As written by mkswap(8): after the boot block, a version and the last page.
+ */
 static int make_swap(int fd)
 {
 	size_t page = sysconf(_SC_PAGESIZE);

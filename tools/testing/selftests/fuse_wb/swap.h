@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Swap space on a disk in memory. */
+/* Swap space on a RAM disk. */
 
 #ifndef FUSE_WB_SWAP_H
 #define FUSE_WB_SWAP_H
@@ -7,8 +7,8 @@
 #include <stddef.h>
 
 /**
- * struct swap - swap space of the test's own; zeroed: there is none
- * @device: where it is
+ * struct swap - the test's private swap space; zeroed: there is none
+ * @device: its block device
  */
 struct swap {
 	const char *device;
@@ -23,7 +23,7 @@ struct swap {
  */
 const char *swap_start(struct swap *s);
 
-/* Read back all that is swapped out.  Return: 0, or -1 after a message. */
+/* Swap everything back in.  Return: 0, or -1 after a message. */
 int swap_end(struct swap *s);
 
 #endif

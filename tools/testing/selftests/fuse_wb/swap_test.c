@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Reclaim writes back no file, but no flusher writes anonymous memory and shmem:
- * these it still has to write itself, to swap space.
+ * reclaim still has to write these to swap itself.
  *
- * A broken kernel leaves them alone as it does files, and calls the OOM killer
- * although there is swap space; or writes something else than what it reads back.
+ * A broken kernel skips them like files, and invokes the OOM killer although
+ * there is swap space; or the data read back differs.
  */
 
 #include <sys/mman.h>
@@ -15,19 +15,19 @@
 #include "swap.h"
 
 #define MIB		(1024 * 1024UL)
-/* Little: each page that comes or goes takes a fault, which is slow under UML. */
+/* Small: each page swapped in or out takes a fault, which is slow under UML. */
 #define LIMIT		(4 * MIB)
 #define SIZE		(2 * LIMIT)
 #define FILE_NAME	"file"
 
-/* Newer than many <sys/mman.h>. */
+/* Missing in many <sys/mman.h>. */
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT	21
 #endif
 
 /*
  *   memory: SIZE bytes ---- reclaim ----> /dev/ram0
- *   "file": dirty, and nobody has asked for it to be written
+ *   "file": dirty, writeback not started
  */
 FIXTURE(swap)
 {
@@ -38,7 +38,10 @@ FIXTURE(swap)
 	int fd;
 };
 
-/* flags: of mmap(2), that say which memory; with a cgroup, who needs room */
+/*
+ * flags: of mmap(2), select the kind of memory; with a cgroup, the task that
+ * allocates
+ */
 FIXTURE_VARIANT(swap)
 {
 	int flags;
@@ -110,7 +113,7 @@ FIXTURE_TEARDOWN(swap)
 		remove_memcg(_metadata, &self->cg);
 }
 
-/* Fill memory, have it paged out if nothing else does, and look at it again. */
+/* Fill memory, have it paged out unless that happens anyway, and check it. */
 static int use_memory(void *arg)
 {
 	const struct _fixture_variant_swap *variant = arg;
@@ -146,17 +149,17 @@ TEST_F_TIMEOUT(swap, memory_is_written_by_reclaim_and_read_back,
 	ASSERT_LT(0, pid);
 	EXPECT_EQ(0, run_while_served(&self->m, &call_waitpid, (struct call_arg){
 		.fd = pid })) {
-		TH_LOG("the process was killed, or has read something else");
+		TH_LOG("the process was killed, or has read wrong data");
 	}
 	counters_since(&after, &before);
 	EXPECT_EQ(0, after.oom_kills);
 	ASSERT_EQ(0, writers_count(&w, &self->trace, &self->m));
 
-	/* By the limit half has to go, and by MADV_PAGEOUT nearly all. */
+	/* The limit forces half of it out, and MADV_PAGEOUT nearly all. */
 	EXPECT_LE((long)(SIZE - LIMIT) / page, after.vmscan_write);
 	EXPECT_LT(0, w.pageout_swap);
 	EXPECT_EQ(0, w.pageout_file);
-	/* None of this is a reason to write the file page by page. */
+	/* None of this may cause reclaim to write the file page by page. */
 	EXPECT_EQ(0, w.others);
 }
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * sync(2) and syncfs(2), where the flusher itself gets stuck.
+ * sync(2) and syncfs(2), when the flusher itself is stuck.
  *
- * sync(2) leaves the writing to the flusher.  With FUSE that can wait for the
- * server in more places than for pages under writeback: it sends inode times
- * and waits for the answer, it comes to an inode that somebody else is writing,
- * or to a page that became dirty again while under writeback.  A broken kernel
- * lets everybody's sync(2) wait with it.  A sound one has everything sent that
- * can be, now or when the flusher gets ahead, and returns after a short while
- * without progress: see syncall_test.c.  fsync(2) waits.
+ * sync(2) leaves the writing to the flusher.  With FUSE the flusher can wait
+ * for the server in more places than for pages under writeback: it sends inode
+ * times and waits for the reply, it reaches an inode that another task is
+ * writing, or a page that was redirtied under writeback.  A broken kernel makes
+ * every sync(2) wait with it.  A sound one has everything sent that can be, now
+ * or once the flusher makes progress, and returns after a short while without
+ * progress: see syncall_test.c.  fsync(2) waits.
  *
  * Promise: sync-2
  */
@@ -17,7 +17,7 @@
 
 #include "common.h"
 
-/* Open a file of one page, mapped shared, of which nothing is dirty. */
+/* Open a file of one page, mapped shared, with nothing dirty. */
 static int open_mapped(struct mnt *m, const char *name, char **map)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -36,7 +36,7 @@ static int open_mapped(struct mnt *m, const char *name, char **map)
 	return *map == MAP_FAILED ? -1 : fd;
 }
 
-/* Who names the file does wait, until all is answered, and sees no error. */
+/* A caller that names the file waits for all replies, and gets no error. */
 static void check_fsync_waits(struct __test_metadata *_metadata, struct mnt *m,
 			      int fd)
 {
@@ -57,7 +57,7 @@ static void check_fsync_waits(struct __test_metadata *_metadata, struct mnt *m,
 /*
  *   a store --> page of "file", mapped --- WRITE ---> server, held
  *
- * On a write-through connection this is the one way to a dirty page.
+ * On a write-through connection this is the only way to get a dirty page.
  */
 FIXTURE(mapped_write)
 {
@@ -120,9 +120,9 @@ TEST_F(mapped_write, syncfs_does_not_wait_for_held_write)
 }
 
 /*
- *   "one", "two": nothing dirty yet; the server answers everything
+ *   "one", "two": nothing dirty yet; the server replies to everything
  *
- * What the flusher gets stuck on is up to the test.
+ * The test determines where the flusher gets stuck.
  */
 FIXTURE(flusher)
 {
@@ -155,7 +155,7 @@ TEST_F(flusher, sync_does_not_wait_for_held_setattr)
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_SETATTR));
 	ASSERT_EQ(1, write(self->one, "x", 1));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ })) {
-		TH_LOG("sync(2) waits for the answer to SETATTR");
+		TH_LOG("sync(2) waits for the reply to SETATTR");
 	}
 	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 2));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_SETATTR, REQ_REPLIED, 2));
@@ -163,8 +163,8 @@ TEST_F(flusher, sync_does_not_wait_for_held_setattr)
 }
 
 /*
- * sync(2) promises that what is dirty will be written.  A broken kernel finds
- * that the flusher has been told already, and forgets what came after that.
+ * sync(2) promises that dirty data will be written.  A broken kernel finds that
+ * the flusher was already woken, and loses data dirtied after that.
  */
 TEST_F(flusher, sync_behind_a_stuck_flusher_is_not_lost)
 {
@@ -176,7 +176,7 @@ TEST_F(flusher, sync_behind_a_stuck_flusher_is_not_lost)
 	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ }));
 	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED, 2));
 
-	/* The flusher is stuck; this is dirtied behind its back. */
+	/* The flusher is stuck; this is dirtied after it was woken. */
 	ASSERT_EQ(1, pwrite(self->two, "y", 1, 4096));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ }));
 	EXPECT_EQ(0, reqlog_find(self->m.log, &late, REQ_ARRIVED, 1)) {
@@ -185,11 +185,14 @@ TEST_F(flusher, sync_behind_a_stuck_flusher_is_not_lost)
 
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	EXPECT_NE(0, reqlog_wait(self->m.log, &late, REQ_REPLIED, 1)) {
-		TH_LOG("nobody writes what was dirty when sync(2) was called");
+		TH_LOG("data that was dirty when sync(2) was called is not written");
 	}
 }
 
-/* close(2) has the inode to itself while it waits, and the flusher wants it. */
+/*
+ * close(2) holds the inode exclusively while it waits, and the flusher needs
+ * it.
+ */
 TEST_F(flusher, sync_does_not_wait_for_blocked_close)
 {
 	struct call *c;
@@ -212,7 +215,7 @@ TEST_F(flusher, sync_does_not_wait_for_blocked_close)
 }
 
 /*
- *   "source" --- READ, held, then answered ---> page of "file", mapped: dirty
+ *   "source" --- READ, held, then released ---> page of "file", mapped: dirty
  *                                                 |  when the READ begins
  *                                                 |  and again when it ends;
  *                                  in between:    '--- WRITE ---> held
@@ -256,7 +259,7 @@ FIXTURE_SETUP(redirtied)
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
-	/* The oldest: READ. */
+	/* The oldest request is READ. */
 	ASSERT_EQ(1, server_release(self->m.ctl, 1));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	ASSERT_EQ(page, c->ret);
@@ -268,7 +271,9 @@ FIXTURE_TEARDOWN(redirtied)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* The control: fsync waits for both, and the server ends up with the new. */
+/*
+ * The control: fsync waits for both, and the server ends up with the new data.
+ */
 static void check_both_writes(struct __test_metadata *_metadata,
 			      struct _test_data_redirtied *self)
 {
@@ -279,7 +284,7 @@ static void check_both_writes(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 	check_fsync_waits(_metadata, &self->m, self->fd);
 	EXPECT_EQ(2, count_req(&self->m, FUSE_WRITE, REQ_REPLIED)) {
-		TH_LOG("the page was not dirty again: nothing was tested");
+		TH_LOG("the page was not redirtied: nothing was tested");
 	}
 	ASSERT_EQ(0, server_get(self->m.ctl, "file", 0, seen, page));
 	EXPECT_EQ(-1, first_difference(self->map, seen, page));

@@ -2,11 +2,11 @@
 /*
  * sync(2), and the servers that do reply.
  *
- * sync(2) must not depend on a server, but a server that is well has to have what
- * was dirty when sync(2) returns, as the caller may turn off the machine.  So
- * sync(2) waits as long as the flushers get ahead, and a short while where none
- * does: for all servers together.  A broken kernel does not wait at all, or as
- * often as there are servers that do not reply.
+ * sync(2) must not depend on a server, but a healthy server must have the data
+ * that was dirty when sync(2) returns, as the caller may power off the machine.
+ * So sync(2) waits as long as the flushers make progress, and a short while if
+ * they do not: in total for all servers.  A broken kernel does not wait at all,
+ * or once for each server that does not reply.
  *
  * Promise: sync-2
  */
@@ -19,7 +19,7 @@
 #define FILES		3
 #define SERVERS		5
 
-/* FILES files, each with a dirty byte, and SETATTR takes its time */
+/* FILES files, each with a dirty byte, and SETATTR is slow */
 FIXTURE(slow)
 {
 	struct mnt m;
@@ -39,7 +39,7 @@ FIXTURE_SETUP(slow)
 		snprintf(name, sizeof(name), "file-%d", i);
 		ASSERT_LE(0, open_dirty_file(&self->m, name));
 	}
-	/* The log says so a moment after the kernel has the reply. */
+	/* The log shows it a moment after the kernel has the reply. */
 	ASSERT_EQ(0, fence(&self->m));
 	self->times = count_req(&self->m, FUSE_SETATTR, REQ_REPLIED);
 	ASSERT_EQ(0, server_rule(self->m.ctl, &times, RULE_DELAY, 500000));
@@ -56,7 +56,7 @@ TEST_F(slow, sync_waits_for_a_server_that_gets_ahead)
 	EXPECT_EQ(FILES, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED)) {
 		TH_LOG("sync(2) returned before all data was sent");
 	}
-	/* The log says so a moment after the kernel has the reply. */
+	/* The log shows it a moment after the kernel has the reply. */
 	ASSERT_EQ(0, fence(&self->m));
 	EXPECT_EQ(self->times + FILES,
 		  count_req(&self->m, FUSE_SETATTR, REQ_REPLIED)) {
@@ -65,8 +65,8 @@ TEST_F(slow, sync_waits_for_a_server_that_gets_ahead)
 }
 
 /*
- * SERVERS servers, each with a dirty file, and no SETATTR is answered.  A process
- * has one mount, so all but one are those of children.
+ * SERVERS servers, each with a dirty file, and no SETATTR gets a reply.  A
+ * process has one mount, so all but one belong to children.
  */
 FIXTURE(stuck_servers)
 {
@@ -82,7 +82,7 @@ static int get_stuck(struct mnt *m)
 	return open_dirty_file(m, "file") < 0 || hold_req(m, FUSE_SETATTR) ? -1 : 0;
 }
 
-/* sync(2) has returned: had the flusher been told, and was it stuck? */
+/* sync(2) has returned: was the flusher woken, and was it stuck? */
 static int was_stuck(struct mnt *m)
 {
 	if (!await_req(m, FUSE_SETATTR, REQ_ARRIVED, 2) ||
@@ -91,7 +91,10 @@ static int was_stuck(struct mnt *m)
 	return server_release(m->ctl, 0) < 1 ? -1 : 0;
 }
 
-/* A child: say when all is ready, and go on when the parent has called sync(2). */
+/*
+ * A child: report that all is ready, and go on when the parent has called
+ * sync(2).
+ */
 static int be_stuck(int fd, const char *test)
 {
 	struct mnt m = { };
@@ -126,7 +129,7 @@ static void start_child(struct __test_metadata *_metadata,
 	self->fd[i] = fds[0];
 	ready = (struct pollfd){ .fd = fds[0], .events = POLLIN };
 	ASSERT_EQ(1, poll(&ready, 1, WAIT_SECONDS * 1000)) {
-		TH_LOG("awaited in vain: server %d", i);
+		TH_LOG("timed out waiting for server %d", i);
 	}
 	ASSERT_EQ(1, read(fds[0], &(char){ 0 }, 1));
 }
@@ -150,7 +153,7 @@ FIXTURE_TEARDOWN(stuck_servers)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* A wait for each, one behind the other, would run into the deadline. */
+/* Sequential waits for each server would exceed the deadline. */
 TEST_F(stuck_servers, sync_waits_a_short_while_for_all_together)
 {
 	int i;
@@ -162,7 +165,7 @@ TEST_F(stuck_servers, sync_waits_a_short_while_for_all_together)
 	for (i = 1; i < SERVERS; i++) {
 		EXPECT_EQ(0, mnt_run(&self->m, &call_waitpid, (struct call_arg){
 			.fd = self->pid[i] })) {
-			TH_LOG("server %d was not stuck, or was not told", i);
+			TH_LOG("server %d was not stuck, or its flusher was not woken", i);
 		}
 	}
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is behind the end of a file, in the page that its end is in.
+ * Bytes beyond EOF, in the page that contains EOF.
  *
- * Whoever maps the file can store there.  These bytes belong to nobody: they
- * must not reach the server, and when the file grows over them it has zeros.  A
- * broken kernel makes them a part of the file.  Linux 6.12 clears them when the
- * file grows by ftruncate, fallocate or a write that is sent through, but not by
- * a write into the page cache.
+ * Any task that maps the file can store there.  These bytes are not part of the
+ * file: they must not reach the server, and when the file grows over them they
+ * read as zeros.  A broken kernel makes them part of the file.  Linux 6.12
+ * clears them when the file grows by ftruncate, fallocate or a write-through
+ * write, but not by a write into the page cache.
  *
  * Promise: policy-06, policy-11
  */
@@ -21,7 +21,7 @@
 
 /*
  *   fd ---- pwrite, ftruncate, fallocate: the file grows
- *   map --- store behind its end
+ *   map --- store beyond EOF
  *
  * data: what the file has to hold in the end
  */
@@ -97,7 +97,7 @@ FIXTURE_TEARDOWN(tail)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Store behind the end, as far as the page goes. */
+/* Store beyond EOF, up to the end of the page. */
 static void pollute(struct __test_metadata *_metadata,
 		    struct _test_data_tail *self)
 {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A write(2) that goes through to the server and does not succeed, in a page that
- * holds more than the server has.
+ * A write-through write(2) that does not succeed, in a page that holds data which
+ * the server does not have.
  *
  * Without the writeback cache write(2) stores into the page cache and sends the
- * same bytes at once.  When the server refuses them, or takes a part of them, or
- * the writer is killed before it has sent anything, the page has what the server
- * lacks, and has to be read again.  But bytes that were stored through a mapping
- * may be in the same page, dirty or in a WRITE that has no reply yet.  A
- * broken kernel reads the page all the same: the reader sees what was there
- * before the store, and the store is gone.  A sound one keeps the page until the
- * server has it.
+ * same bytes at once.  If the server refuses them, or takes part of them, or the
+ * writer is killed before it has sent anything, the page has data that the server
+ * lacks, and must be read again.  But bytes that were stored through a mapping
+ * may be in the same page, dirty or in a WRITE that has no reply yet.  A broken
+ * kernel reads the page nevertheless: the reader sees the bytes from before the
+ * store, and the store is lost.  A sound one keeps the page until the server has
+ * the store.
  *
  * Promise: write-through
  */
@@ -25,7 +25,7 @@
 
 #define FILE_NAME	"file"
 #define PAGES		3
-/* Where in its page a store goes, and a write. */
+/* The offsets in a page of a store, and of a write. */
 #define STORE_AT	10
 #define WRITE_AT	100
 #define WRITE_LEN	50
@@ -100,11 +100,11 @@ static void check_store_was_read(struct __test_metadata *_metadata,
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	EXPECT_EQ((long)self->page, c->ret);
 	EXPECT_EQ(STORED, (unsigned char)self->seen[STORE_AT]) {
-		TH_LOG("the reader sees what was there before the store");
+		TH_LOG("the reader sees the bytes from before the store");
 	}
 }
 
-/* At last file, mapping and server agree, and the store is there. */
+/* In the end file, mapping and server agree, and include the store. */
 static void check_end(struct __test_metadata *_metadata,
 		      struct _test_data_through *self, int page)
 {
@@ -115,7 +115,7 @@ static void check_end(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->data,
 				self->len));
 	EXPECT_EQ(STORED, (unsigned char)self->data[at]) {
-		TH_LOG("the server never got what was stored");
+		TH_LOG("the server never got the store");
 	}
 	ASSERT_EQ((ssize_t)self->len, pread(self->fd, self->seen, self->len,
 					    0));
@@ -125,7 +125,7 @@ static void check_end(struct __test_metadata *_metadata,
 	EXPECT_EQ(-1, first_difference(self->seen, self->map, self->len));
 }
 
-/* A second process writes behind a WRITE of the page, and is killed. */
+/* A second process writes after a WRITE of the page was sent, and is killed. */
 static void check_killed(struct __test_metadata *_metadata,
 			 struct _test_data_through *self, size_t len)
 {
@@ -172,9 +172,9 @@ FIXTURE(unlucky)
 };
 
 /*
- * act, arg: what the server makes of the write's WRITE; whole_pages: it covers
- * pages 0 and 1, and the store is in page 1; sent: writeback of the store is
- * in flight when it comes to that
+ * act, arg: how the server handles the write's WRITE; whole_pages: it covers
+ * pages 0 and 1, and the store is in page 1; sent: writeback of the store is in
+ * flight when that WRITE is handled
  */
 FIXTURE_VARIANT(unlucky)
 {
@@ -245,7 +245,7 @@ static struct call *call_write_held(struct __test_metadata *_metadata,
 	return c;
 }
 
-/* The server replies to the oldest WRITE as the variant says. */
+/* The server handles the oldest WRITE as the variant says. */
 static void reply_to_write(struct __test_metadata *_metadata,
 			   struct _test_data_through *t, enum rule_act act,
 			   __u64 arg)
@@ -286,7 +286,7 @@ TEST_F(unlucky, store_to_page_of_failed_write_is_not_lost)
 	check_end(_metadata, t, page);
 }
 
-/* The control: nothing is in the page but what the server refused. */
+/* The control: the page only has data that the server refused. */
 TEST_F(unlucky, clean_page_of_failed_write_is_read_again)
 {
 	struct _test_data_through *t = &self->t;
@@ -298,7 +298,7 @@ TEST_F(unlucky, clean_page_of_failed_write_is_read_again)
 	EXPECT_EQ(-1, w->ret);
 	EXPECT_EQ((ssize_t)t->len, pread(t->fd, t->seen, t->len, 0));
 	EXPECT_EQ(-1, first_difference(t->data, t->seen, t->len)) {
-		TH_LOG("the reader sees what the server has refused");
+		TH_LOG("the reader sees data that the server has refused");
 	}
 	EXPECT_EQ(-1, first_difference(t->data, t->map, t->len));
 }

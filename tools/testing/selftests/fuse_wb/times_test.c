@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who knows when a file was changed.
+ * File times with the writeback cache.
  *
  * With the writeback cache, the kernel changes mtime and ctime when it takes the
- * data, and the server gets it later: its own times are then wrong.  A sound
- * kernel believes its own, and sends them in SETATTR behind the WRITEs, before
- * FLUSH and FSYNC, before munmap ends, and at umount.  A broken one takes over
- * what a reply says, forgets to send the times, or sends them before a WRITE,
+ * data, and the server gets it later: the server's own times are then wrong.  A
+ * sound kernel trusts its own times, and sends them in SETATTR after the WRITEs,
+ * before FLUSH and FSYNC, before munmap ends, and at umount.  A broken one uses
+ * the times of a reply, forgets to send the times, or sends them before a WRITE,
  * with which the server overwrites them.
  *
  * Promise: policy-07, b0aa76065217
@@ -74,7 +74,7 @@ static bool same_time(struct timespec a, struct timespec b)
 	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-/* Have kernel and server the same times, and are they not those of before? */
+/* Do kernel and server have the same times, and have they changed? */
 static void check_server_times(struct __test_metadata *_metadata,
 			       struct _test_data_times *self,
 			       const struct stat *kernel)
@@ -91,7 +91,7 @@ static void check_server_times(struct __test_metadata *_metadata,
 	}
 }
 
-/* SETATTR of the kernel's times comes, and nothing else. */
+/* SETATTR with the kernel's times arrives, and nothing else. */
 static void check_setattr(struct __test_metadata *_metadata,
 			  struct _test_data_times *self)
 {
@@ -103,7 +103,7 @@ static void check_setattr(struct __test_metadata *_metadata,
 		  (FATTR_MTIME | FATTR_CTIME | FATTR_MTIME_NOW | FATTR_SIZE));
 }
 
-/* A call that has to send the times first waits for the answer to SETATTR. */
+/* A call that must send the times first waits for the reply to SETATTR. */
 static void check_times_are_sent(struct __test_metadata *_metadata,
 				 struct _test_data_times *self, struct call *c,
 				 __u32 opcode)
@@ -111,7 +111,7 @@ static void check_times_are_sent(struct __test_metadata *_metadata,
 	ASSERT_NE(NULL, c);
 	check_setattr(_metadata, self);
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
-		TH_LOG("%s did not wait for the answer to SETATTR",
+		TH_LOG("%s did not wait for the reply to SETATTR",
 		       c->op->name);
 	}
 	if (opcode)
@@ -159,8 +159,8 @@ TEST_F(times, fsync_sends_times_behind_writes_and_before_fsync)
 }
 
 /*
- * The last close has been: munmap is what has to see to it.  A broken kernel
- * leaves it to the flusher, which then may find no descriptor.
+ * After the last close, munmap has to send them.  A broken kernel leaves it to
+ * the flusher, which then may find no descriptor.
  */
 TEST_F(times, munmap_after_last_close_sends_data_and_times)
 {
@@ -188,7 +188,9 @@ TEST_F(times, munmap_after_last_close_sends_data_and_times)
 	EXPECT_EQ(0, memcmp(self->data, "stored", 6));
 }
 
-/* What is still open when the mount goes is closed later, or never. */
+/*
+ * Descriptors that are still open at a lazy umount are closed later, or never.
+ */
 TEST_F(times, times_reach_the_server_after_lazy_umount)
 {
 	struct stat st;
@@ -235,19 +237,19 @@ TEST_F(times, times_that_are_set_stay_set)
 	EXPECT_TRUE(same_time(set[1], st.st_mtim));
 	ASSERT_EQ(0, server_stat(self->m.ctl, FILE_NAME, &server));
 	EXPECT_TRUE(same_time(set[1], server.st_mtim)) {
-		TH_LOG("the server's mtime is not the one that was set");
+		TH_LOG("the server does not have the mtime that was set");
 	}
 	EXPECT_TRUE(same_time(set[0], server.st_atim));
 	EXPECT_TRUE(same_time(st.st_ctim, server.st_ctim));
 	EXPECT_LT(OLD_SECONDS, server.st_ctim.tv_sec);
 
-	/* And the next change counts again. */
+	/* And the next change updates the times again. */
 	ASSERT_EQ(1, pwrite(self->fd, "y", 1, 0));
 	ASSERT_EQ(0, fstat(self->fd, &st));
 	EXPECT_LT(set[1].tv_sec, st.st_mtim.tv_sec);
 }
 
-/* As touch(1) does: now is what the kernel's clock says. */
+/* Like touch(1): the current time is the kernel's. */
 TEST_F(times, touched_file_has_the_time_of_the_kernel)
 {
 	struct stat st;
@@ -264,9 +266,9 @@ TEST_F(times, touched_file_has_the_time_of_the_kernel)
 }
 
 /*
- * The call sends the times while a WRITE is under way, for which it does not wait.
- * A server may carry that out behind SETATTR, and then has the time of that.  A
- * broken kernel takes SETATTR for the last word.
+ * The call sends the times while a WRITE is in flight, for which it does not wait.
+ * A server may carry out the WRITE after SETATTR, and then has the time of the
+ * WRITE.  A broken kernel does not send the times again.
  */
 static void check_times_are_sent_again(struct __test_metadata *_metadata,
 				       struct _test_data_times *self,
@@ -298,7 +300,7 @@ TEST_F(times, close_sends_again_what_fallocate_sent_beside_a_write)
 	check_times_are_sent_again(_metadata, self, &call_fallocate);
 }
 
-/* They may be refused to it, and it has changed nothing. */
+/* SETATTR may be refused to a reader, which has changed nothing. */
 TEST_F(times, close_of_a_reader_leaves_the_times_to_the_writer)
 {
 	const struct req_match setattrs = { .opcode = FUSE_SETATTR };
@@ -316,7 +318,7 @@ TEST_F(times, close_of_a_reader_leaves_the_times_to_the_writer)
 	check_server_times(_metadata, self, &st);
 }
 
-/* Times that replies bring. */
+/* Times in replies. */
 FIXTURE(told_times)
 {
 	struct _test_data_times t;
@@ -351,7 +353,9 @@ FIXTURE_TEARDOWN(told_times)
 	mnt_teardown(_metadata, &self->t.m);
 }
 
-/* A broken kernel has the mtime of a reply, and later tells the server so. */
+/*
+ * A broken kernel takes the mtime of a reply, and later sends it to the server.
+ */
 TEST_F(told_times, times_of_server_are_ignored)
 {
 	struct mnt *m = &self->t.m;
@@ -362,7 +366,7 @@ TEST_F(told_times, times_of_server_are_ignored)
 	ASSERT_EQ(0, fstat(fd, &st));
 	ASSERT_EQ(0, server_set_times(m->ctl, FILE_NAME, OLD_SECONDS));
 	ASSERT_EQ(0, ask_for(m, variant->ask, FILE_NAME, fd));
-	/* Once more, as fchmod tells the server of the times first. */
+	/* Once more, as fchmod sends the times to the server first. */
 	ASSERT_EQ(0, server_set_times(m->ctl, FILE_NAME, OLD_SECONDS));
 	ASSERT_EQ(0, ask_for(m, variant->ask, FILE_NAME, fd));
 	ASSERT_EQ(0, fstat(fd, &later));

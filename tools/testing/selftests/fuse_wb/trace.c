@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A trace buffer of the test's own, see trace.h. */
+/* A private trace buffer for tests, see trace.h. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 
 #define TRACEFS		"/sys/kernel/tracing"
 
-/* For each CPU; an event takes some 100 bytes. */
+/* Per CPU; an event takes some 100 bytes. */
 #define BUFFER_KB	"8192"
 
 static int failed(const char *what)
@@ -115,7 +115,7 @@ int trace_read(struct trace *t,
 	}
 	fclose(f);
 	if (missing)
-		fprintf(stderr, "# %ld events found no room in the trace\n",
+		fprintf(stderr, "# %ld events did not fit into the trace\n",
 			missing);
 	return missing ? -1 : 0;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the kernel's tracepoints tell, in a trace buffer of the test's own.
+ * Tracepoints of the kernel, in a private trace buffer.
  *
- * Call these after mnt_setup(): where tracefs is not mounted yet, it is mounted
- * in the test's own mount namespace.
+ * Call these after mnt_setup(): if tracefs is not mounted yet, it is mounted in
+ * the test's own mount namespace.
  */
 
 #ifndef FUSE_WB_TRACE_H
@@ -15,7 +15,7 @@
 
 /**
  * struct trace - a trace buffer; zeroed: there is none
- * @dir: its folder in tracefs
+ * @dir: its directory in tracefs
  */
 struct trace {
 	char dir[64];
@@ -25,7 +25,7 @@ struct trace {
  * struct trace_event - one line of it
  * @pid: the thread, which @comm names
  * @comm: its name
- * @name: the event's
+ * @name: the event's name
  * @what: the rest of the line
  */
 struct trace_event {
@@ -38,7 +38,7 @@ struct trace_event {
 /**
  * trace_start() - trace some events from now on
  * @t: filled in
- * @events: "system/event", NULL behind the last one
+ * @events: "system/event", NULL after the last one
  *
  * Return: NULL; or what is missing, as a sentence for SKIP; or "" after an error
  * that has been printed.
@@ -51,7 +51,7 @@ const char *trace_start(struct trace *t, const char *const *events);
  * @fn: what to call
  * @arg: given to @fn
  *
- * Return: 0, or -1 after a message, also when events found no room.
+ * Return: 0, or -1 after a message, also if events were lost.
  */
 int trace_read(struct trace *t,
 	       void (*fn)(const struct trace_event *ev, void *arg), void *arg);
@@ -59,7 +59,7 @@ int trace_read(struct trace *t,
 /* Remove the buffer.  Return: 0, or -1 after a message. */
 int trace_end(struct trace *t);
 
-/* The number behind "key=" in what an event says; -1: there is none. */
+/* The number after "key=" in the text of an event; -1: there is none. */
 long trace_value(const struct trace_event *ev, const char *key);
 
 #endif

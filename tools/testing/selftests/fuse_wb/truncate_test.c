@@ -2,12 +2,11 @@
 /*
  * Changes of a file's size, and holes, against writeback.
  *
- * SETATTR and FALLOCATE change the file at the server, WRITEs under way do so
- * too, and the server may carry them out in the order in which they arrive.  A
- * sound kernel sends the one when the other has been answered, crops what it
- * sends later, and ends writeback of a page that a truncation took away.  A
- * broken one lets old bytes come back behind the end or into a hole, loses what
- * was written, or never ends writeback.
+ * SETATTR and FALLOCATE change the file at the server, so do WRITEs in flight,
+ * and the server may carry them out in order of arrival.  A sound kernel sends
+ * one after the reply to the other, crops later WRITEs, and ends writeback of a
+ * page that was truncated.  A broken one lets old bytes come back beyond EOF or
+ * in a hole, loses written data, or never ends writeback.
  *
  * Promise: truncation
  */
@@ -91,8 +90,8 @@ FIXTURE_TEARDOWN(truncate)
 }
 
 /*
- * New bytes in some pages, through the mapping: that is the same on all kinds
- * of connections, and takes no lock of the file's.
+ * New bytes in some pages, through the mapping: that works on all kinds of
+ * connections, and takes no inode lock.
  */
 static bool store(struct _test_data_truncate *self, off_t off, size_t len)
 {
@@ -101,7 +100,7 @@ static bool store(struct _test_data_truncate *self, off_t off, size_t len)
 		.buf = self->data + off, .to = self->map + off, .len = len });
 }
 
-/* The place in the log of the first SETATTR that sets the size, or 0. */
+/* The log entry of the first SETATTR that sets the size, or 0. */
 static int find_truncation(struct reqlog *log, enum req_step step)
 {
 	int i, nr = word_get(&log->nr);
@@ -114,7 +113,7 @@ static int find_truncation(struct reqlog *log, enum req_step step)
 	return 0;
 }
 
-/* Is the file what it has to be, in the cache and at the server? */
+/* Does the file have the expected contents, in the cache and at the server? */
 static void check_file(struct __test_metadata *_metadata,
 		       struct _test_data_truncate *self, ssize_t size)
 {
@@ -130,7 +129,7 @@ static void check_file(struct __test_metadata *_metadata,
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, size));
 	ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, 0, self->seen, size));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, size)) {
-		TH_LOG("the server's bytes are not what they have to be");
+		TH_LOG("the server has wrong bytes");
 	}
 	EXPECT_EQ(0, await_pages_in_writeback(self->before));
 }
@@ -149,7 +148,7 @@ TEST_F(truncate, truncation_is_sent_after_write_is_answered)
 	ASSERT_NE(NULL, c);
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
 	EXPECT_EQ(0, find_truncation(self->m.log, REQ_ARRIVED)) {
-		TH_LOG("SETATTR was sent before WRITE was answered");
+		TH_LOG("SETATTR was sent before the reply to WRITE");
 	}
 
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
@@ -160,7 +159,7 @@ TEST_F(truncate, truncation_is_sent_after_write_is_answered)
 	check_file(_metadata, self, size);
 }
 
-/* Writeback begins while SETATTR is under way: it waits, and gets shorter. */
+/* Writeback begins while SETATTR is in flight: it waits, and is cropped. */
 TEST_F(truncate, write_behind_truncation_is_cropped)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -176,7 +175,7 @@ TEST_F(truncate, write_behind_truncation_is_cropped)
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
 	ASSERT_EQ(0, fence(&self->m));
 	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED)) {
-		TH_LOG("WRITE was sent while SETATTR was under way");
+		TH_LOG("WRITE was sent while SETATTR was in flight");
 	}
 
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
@@ -213,7 +212,7 @@ TEST_F(truncate, writeback_of_page_truncated_off_ends)
 	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
 }
 
-/* What was cut off does not come back when the file grows again. */
+/* Truncated data does not come back when the file grows again. */
 TEST_F(truncate, file_that_grows_again_has_zeroes)
 {
 	size_t size = 2 * self->page + 123;
@@ -228,7 +227,9 @@ TEST_F(truncate, file_that_grows_again_has_zeroes)
 	check_file(_metadata, self, self->len);
 }
 
-/* A hole is made at the server when it has answered the WRITEs of the range. */
+/*
+ * A hole is punched at the server after the replies to the WRITEs of the range.
+ */
 static void check_hole(struct __test_metadata *_metadata,
 		       struct _test_data_truncate *self, unsigned int mode)
 {
@@ -244,7 +245,7 @@ static void check_hole(struct __test_metadata *_metadata,
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_FALLOCATE, REQ_ARRIVED, 1)) {
-		TH_LOG("FALLOCATE was sent before WRITE was answered");
+		TH_LOG("FALLOCATE was sent before the reply to WRITE");
 	}
 
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
@@ -256,7 +257,7 @@ static void check_hole(struct __test_metadata *_metadata,
 		  find_req(&self->m, FUSE_FALLOCATE, REQ_ARRIVED, 1));
 	memset(self->data + off, 0, len);
 	EXPECT_EQ(-1, first_difference(self->data, self->map, self->len)) {
-		TH_LOG("the cache still has what was in the hole");
+		TH_LOG("the cache still has the data of the hole");
 	}
 	check_file(_metadata, self, self->len);
 }
@@ -273,7 +274,7 @@ TEST_F(truncate, range_is_zeroed_after_write_is_answered)
 	check_hole(_metadata, self, FALLOC_FL_ZERO_RANGE);
 }
 
-/* Whether it waits for WRITEs before the end or not is the kernel's choice. */
+/* It may wait for WRITEs before the new end, or not. */
 TEST_F(truncate, allocation_loses_no_dirty_bytes)
 {
 	size_t size = 2 * self->len - 123;
@@ -283,7 +284,7 @@ TEST_F(truncate, allocation_loses_no_dirty_bytes)
 	ASSERT_TRUE(store(self, 5 * self->page, 3 * self->page));
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
-	/* And something that has not been sent yet. */
+	/* And dirty data that has not been sent yet. */
 	ASSERT_TRUE(store(self, self->page, self->page));
 	c = mnt_call(&self->m, &call_fallocate, (struct call_arg){
 		.fd = self->fd, .off = self->len - 77,
@@ -308,7 +309,9 @@ static int run_disturber(struct _test_data_truncate *self, struct fsx *f,
 			return 1;
 		if (i % 16 == 0 && fdatasync(self->fd2))
 			return 1;
-		/* What it reads may change at any time; it has to be there. */
+		/*
+		 * The data may change at any time, but the read must succeed.
+		 */
 		if (i % 4 == 0 && pread(self->fd2, f->buf, FSX_MAX, 0) < 0)
 			return 1;
 	}
@@ -316,8 +319,8 @@ static int run_disturber(struct _test_data_truncate *self, struct fsx *f,
 }
 
 /*
- * One process changes the size all the time, another one writes back and reads
- * whatever there is.  The first one checks each byte.
+ * One process changes the size repeatedly, another one writes back and reads
+ * everything.  The first one checks each byte.
  */
 TEST_F_TIMEOUT(truncate, size_changes_survive_writeback_by_another_process,
 	       FSX_SECONDS + 10)
@@ -351,11 +354,11 @@ TEST_F_TIMEOUT(truncate, size_changes_survive_writeback_by_another_process,
 	EXPECT_EQ(0, fsx_check_server(&f));
 	writes = count_req(&self->m, FUSE_WRITE, REQ_REPLIED);
 	EXPECT_LE(fsx_rounds(ROUNDS) / 30, writes) {
-		TH_LOG("hardly a WRITE was sent: nothing was tested");
+		TH_LOG("too few WRITEs were sent: nothing was tested");
 	}
 }
 
-/* Records of two processes, under writeback all the time, in one file. */
+/* Records of two processes, under continuous writeback, in one file. */
 TEST_F_TIMEOUT(truncate, appended_records_are_all_there, FSX_SECONDS + 10)
 {
 	unsigned long rounds = fsx_rounds(ROUNDS), both[] = { rounds, rounds };
@@ -384,8 +387,9 @@ TEST_F_TIMEOUT(truncate, appended_records_are_all_there, FSX_SECONDS + 10)
 }
 
 /*
- * Only with the writeback cache does the kernel know a size that the server has
- * not heard of.  A broken kernel believes the server and cuts off dirty bytes.
+ * Only with the writeback cache does the kernel have a size that the server
+ * does not know.  A broken kernel uses the server's size and cuts off dirty
+ * bytes.
  */
 FIXTURE(dirty_size)
 {
@@ -418,7 +422,7 @@ TEST_F(dirty_size, server_size_is_not_trusted_while_dirty)
 	ASSERT_EQ(5, pwrite(self->fd, "hello", 5, 3));
 	ASSERT_EQ(0, statx(self->fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
 			   STATX_SIZE, &stx));
-	/* The control: the server was asked, and knows of three bytes. */
+	/* The control: the server was queried, and reports three bytes. */
 	EXPECT_NE(0, await_req(&self->m, FUSE_GETATTR, REQ_REPLIED, 1));
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(3, server_size(self->m.ctl, FILE_NAME));

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Unmounting when those that wrote have been killed.
+ * Unmounting after the writers have been killed.
  *
- * A process that is killed does not wait for the server: its data is queued, and
- * it is gone.  "kill, then umount" is what every shutdown does, so umount(2) has to
- * wait for the replies to what is queued, and where anybody else drops the last
- * reference the superblock has to stay until they have come.  A broken kernel
- * aborts the connection at once, and none of the data arrives.  Linux 6.12 has the
- * killed process stay instead, and umount(2) fails until it has left.
+ * A process that is killed does not wait for the server: its data is queued, and it
+ * exits.  Every shutdown does "kill, then umount", so umount(2) has to wait for the
+ * replies to queued requests, and if another task drops the last reference the
+ * superblock must stay until they have arrived.  A broken kernel aborts the
+ * connection at once, and none of the data arrives.  On Linux 6.12 the killed
+ * process stays instead, and umount(2) fails until it has exited.
  *
- * Nobody has to wait for a server that never replies: SIGKILL ends umount(2),
- * and so do MNT_FORCE, an abort and the death of the server.  Others do not
- * notice any of this.
+ * No task has to wait for a server that never replies: SIGKILL ends umount(2), and
+ * so do MNT_FORCE, an abort and the death of the server.  Other tasks are not
+ * affected.
  *
  * Promise: umount
  */
@@ -34,9 +34,9 @@
 
 /*
  *   writer: BYTES of "file", dirty <--- SIGKILL
- *   umount(2) ... --- WRITE, held; others behind it
+ *   umount(2) ... --- WRITE, held; others queued after it
  *
- * The test itself has nothing of the mount open.
+ * The test itself has nothing on the mount open.
  */
 FIXTURE(unmount)
 {
@@ -78,7 +78,7 @@ FIXTURE_VARIANT_ADD(unmount, through_store)
 	.by_store = true,
 };
 
-/* The server has other bytes, where the writer's have to be then. */
+/* The server has other bytes, where the writer's are expected later. */
 static bool setup(struct __test_metadata *_metadata,
 		  struct _test_data_unmount *self,
 		  const struct server_opts *opts, const void *variant)
@@ -107,7 +107,7 @@ FIXTURE_TEARDOWN(unmount)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Start the writer, and kill it in the last thing that it does. */
+/* Start the writer, and kill it in its last call. */
 static void kill_writer(struct __test_metadata *_metadata,
 			struct _test_data_unmount *self)
 {
@@ -121,7 +121,7 @@ static void kill_writer(struct __test_metadata *_metadata,
 /*
  * The same, with its first WRITE held.
  *
- * Return: has it gone? Else it stays for as long as the WRITE is held.
+ * Return: has it exited?  Otherwise it stays as long as the WRITE is held.
  */
 static bool kill_writer_held(struct __test_metadata *_metadata,
 			     struct _test_data_unmount *self)
@@ -162,11 +162,11 @@ static void check_all_arrived(struct __test_metadata *_metadata,
 		ASSERT_EQ(0, server_get(self->m.ctl, FILE_NAME, off,
 					self->seen + off, CTL_DATA_MAX));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, BYTES)) {
-		TH_LOG("the data of the killed writer is lost, in part or all");
+		TH_LOG("the data of the killed writer is lost, at least in part");
 	}
 }
 
-/* Nobody waits for it, but it comes. */
+/* No task waits for the data, but it arrives. */
 static void check_all_arrives(struct __test_metadata *_metadata,
 			      struct _test_data_unmount *self)
 {
@@ -176,7 +176,9 @@ static void check_all_arrives(struct __test_metadata *_metadata,
 	check_all_arrived(_metadata, self);
 }
 
-/* Where the writer stays for its data's sake umount has to come later. */
+/*
+ * Where the writer stays until its data is written, umount has to come later.
+ */
 static void check_umount(struct __test_metadata *_metadata,
 			 struct _test_data_unmount *self, bool gone)
 {
@@ -186,7 +188,7 @@ static void check_umount(struct __test_metadata *_metadata,
 		c = call_unmount(self, 0);
 		ASSERT_NE(NULL, c);
 		EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
-			TH_LOG("umount does not wait for what is queued");
+			TH_LOG("umount does not wait for queued requests");
 		}
 	}
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
@@ -222,7 +224,7 @@ TEST_F(unmount, data_of_killed_writer_arrives_after_lazy_umount)
 		EXPECT_TRUE(child_was_killed(&self->m, self->pid));
 }
 
-/* Nothing is ever stuck, and umount just comes early. */
+/* Nothing is stuck, umount just comes early. */
 TEST_F(unmount, data_of_killed_writer_reaches_a_slow_server)
 {
 	const struct req_match writes = { .opcode = FUSE_WRITE };
@@ -234,7 +236,7 @@ TEST_F(unmount, data_of_killed_writer_reaches_a_slow_server)
 	check_all_arrived(_metadata, self);
 }
 
-/* Who closes the last file of the mount has nothing to do with the data. */
+/* A task that closes the last file of the mount need not wait for the data. */
 TEST_F(unmount, last_reference_after_lazy_umount_does_not_wait)
 {
 	int dir = open(self->m.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -244,11 +246,13 @@ TEST_F(unmount, last_reference_after_lazy_umount_does_not_wait)
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
 	self->pid = writer_start(&self->writer);
 	ASSERT_LT(0, self->pid);
-	/* The writer has a copy of the descriptor, and closes it as it ends. */
+	/*
+	 * The writer has a copy of the descriptor, which is closed at its exit.
+	 */
 	check_returned(_metadata, call_unmount(self, MNT_DETACH));
 	ASSERT_EQ(0, kill(self->pid, SIGKILL));
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
-	/* For fences; the guard has a copy of its own. */
+	/* For fences; the guard has its own copy. */
 	snprintf(self->m.dir, sizeof(self->m.dir), "/proc/self/fd/%d", dir);
 	gone = task_settles(&self->m, self->pid);
 	ASSERT_LE(0, gone);
@@ -262,7 +266,9 @@ TEST_F(unmount, last_reference_after_lazy_umount_does_not_wait)
 		EXPECT_TRUE(child_was_killed(&self->m, self->pid));
 }
 
-/* Nobody else has the mount when the writer is killed, its first WRITE held. */
+/*
+ * No other task uses the mount when the writer is killed, its first WRITE held.
+ */
 static void kill_last_user(struct __test_metadata *_metadata,
 			   struct _test_data_unmount *self, int flags, int times)
 {
@@ -277,7 +283,10 @@ static void kill_last_user(struct __test_metadata *_metadata,
 	}
 }
 
-/* The killed process has it: either it stays, or the data goes on without. */
+/*
+ * The killed process holds the last reference: it stays, or exits before its
+ * data arrives.
+ */
 TEST_F(unmount, killed_writer_with_the_last_reference_loses_nothing)
 {
 	kill_last_user(_metadata, self, MNT_DETACH, 1);
@@ -285,7 +294,7 @@ TEST_F(unmount, killed_writer_with_the_last_reference_loses_nothing)
 	EXPECT_TRUE(child_was_killed(&self->m, self->pid));
 }
 
-/* Where it stays, the second signal does not make it go without its data. */
+/* Where it stays, a second signal does not make it exit without its data. */
 TEST_F(unmount, writer_killed_twice_with_the_last_reference_loses_nothing)
 {
 	kill_last_user(_metadata, self, MNT_DETACH, 2);
@@ -293,7 +302,9 @@ TEST_F(unmount, writer_killed_twice_with_the_last_reference_loses_nothing)
 	EXPECT_TRUE(child_was_killed(&self->m, self->pid));
 }
 
-/* The same, with the mount of its own namespace, which goes as it exits. */
+/*
+ * The same, with the mount of its own namespace, which goes away when it exits.
+ */
 TEST_F(unmount, writer_killed_in_the_last_mount_namespace_loses_nothing)
 {
 	self->writer.own_mounts = true;
@@ -321,7 +332,7 @@ static long exit_now(int fd, char *map, size_t len)
 	return 0;
 }
 
-/* Nobody killed it before; it waits for the server, or is gone already. */
+/* It was not killed before; it waits for the server, or has exited already. */
 TEST_F(unmount, data_of_exiting_writer_killed_twice_is_not_lost)
 {
 	int i, gone = 0;
@@ -340,7 +351,7 @@ TEST_F(unmount, data_of_exiting_writer_killed_twice_is_not_lost)
 	check_umount(_metadata, self, gone);
 }
 
-/* Somebody else has the file open, and clean as far as it is concerned. */
+/* Another task has the file open, and has dirtied nothing. */
 TEST_F(unmount, umount_is_busy_while_another_process_has_the_file_open)
 {
 	int fd = mnt_open(&self->m, FILE_NAME, O_RDWR);
@@ -360,7 +371,9 @@ TEST_F(unmount, umount_is_busy_while_another_process_has_the_file_open)
 	check_returned(_metadata, call_unmount(self, 0));
 }
 
-/* Its other descriptor of the file goes as it exits; or it has no mapping left. */
+/*
+ * Closes the descriptor, with a duplicate open until exit; or unmaps the file.
+ */
 static long let_go(int fd, char *map, size_t len)
 {
 	if (!map)
@@ -377,9 +390,7 @@ TEST_F(unmount, data_of_writer_killed_as_it_closes_or_unmaps_is_not_lost)
 	check_held(_metadata, self);
 }
 
-/*
- *   the writer is gone, its first WRITE held; umount waits
- */
+/* the writer has exited, its first WRITE held; umount waits */
 FIXTURE(umount_waits)
 {
 	FIXTURE_DATA(unmount) u;
@@ -465,7 +476,7 @@ TEST_F(umount_waits, until_the_server_dies)
 }
 
 /*
- * sync(2) looks at every superblock, and takes a lock of each.
+ * sync(2) iterates over all superblocks, and takes s_umount of each.
  *
  * Promise: stuck, sync-2
  */

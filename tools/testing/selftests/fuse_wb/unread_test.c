@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Dropping a page that is being read.
+ * Dropping a page with a READ in flight.
  *
- * A page is locked from READ until the reply.  A broken kernel, as Linux 6.12 is one,
- * waits for the lock to drop the page, and SIGKILL does not end that: a server that
- * invalidates what it is just reading waits for itself, and whoever opens or truncates
- * the file for a READ of somebody else.  A sound kernel drops what the reply brings,
- * as it may be older than the invalidation, and reads again.
+ * A page is locked from READ until the reply.  A broken kernel, such as Linux 6.12,
+ * waits for the page lock to drop the page, and SIGKILL does not end that: a server
+ * that invalidates a page with a READ in flight waits for itself, and a task that
+ * opens or truncates the file waits for another task's READ.  A sound kernel discards
+ * the data of the reply, as it may be older than the invalidation, and reads again.
  *
  * Promise: unread
  */
@@ -21,7 +21,7 @@
 
 #define PAGE	4096
 
-/* What is left of the file when it is truncated. */
+/* The size of the file after it is truncated. */
 #define SHORT	100
 
 enum reader {
@@ -32,7 +32,7 @@ enum reader {
 
 /*
  *   fd: one page of "file" --- READ, held
- *   other: the same file, used by somebody else
+ *   other: the same file, used by another task
  */
 FIXTURE(unread)
 {
@@ -53,7 +53,9 @@ FIXTURE_VARIANT(unread)
 	enum reader reader;
 };
 
-/* With readahead; alone; for the rest of a page that is written in part. */
+/*
+ * With readahead; without it; for the rest of a page that is partially written.
+ */
 FIXTURE_VARIANT_ADD(unread, read) { .reader = BY_READ };
 
 FIXTURE_VARIANT_ADD(unread, fault) { .reader = BY_FAULT };
@@ -98,7 +100,7 @@ FIXTURE_SETUP(unread)
 	seq = await_req(&self->m, FUSE_READ, REQ_ARRIVED, 1);
 	ASSERT_NE(0, seq);
 	self->read = self->m.log->ev[seq - 1].req;
-	/* It stays with the server; others get their replies. */
+	/* The READ is held; other requests get replies. */
 	ASSERT_EQ(0, server_drop_rules(self->m.ctl));
 }
 
@@ -107,7 +109,7 @@ FIXTURE_TEARDOWN(unread)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* The server has other bytes from now on, and says so. */
+/* The server has other bytes from now on, and sends an invalidation. */
 static void change_file(struct __test_metadata *_metadata,
 			struct _test_data_unread *self)
 {
@@ -118,7 +120,7 @@ static void change_file(struct __test_metadata *_metadata,
 	}
 }
 
-/* It has carried out the READ before that. */
+/* The READ was carried out before that. */
 static void reply_to_read(struct __test_metadata *_metadata,
 			  struct _test_data_unread *self)
 {
@@ -135,7 +137,7 @@ static void reply_to_read(struct __test_metadata *_metadata,
 	EXPECT_EQ(CALL_RETURNED, call_wait_returned(self->c));
 }
 
-/* What comes after the invalidation has the bytes that the server has now. */
+/* Readers after the invalidation get the server's new bytes. */
 static void check_new_bytes(struct __test_metadata *_metadata,
 			    struct _test_data_unread *self, size_t len)
 {
@@ -143,7 +145,7 @@ static void check_new_bytes(struct __test_metadata *_metadata,
 	EXPECT_EQ((long)len, mnt_run(&self->m, &call_pread, (struct call_arg){
 		.fd = self->other, .buf = self->seen, .len = PAGE }));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, len)) {
-		TH_LOG("what was read before the invalidation is cached");
+		TH_LOG("data that was read before the invalidation is cached");
 	}
 	memset(self->seen, 0, PAGE);
 	EXPECT_EQ(0, mnt_run(&self->m, &call_store, (struct call_arg){
@@ -157,7 +159,7 @@ TEST_F(unread, inval_does_not_wait_and_is_not_forgotten)
 	EXPECT_EQ(0, count_req(&self->m, FUSE_READ, REQ_REPLIED));
 	reply_to_read(_metadata, self);
 	if (variant->reader == BY_WRITE) {
-		/* The page goes out with the byte, and goes. */
+		/* The page is sent with the byte, and is dropped. */
 		EXPECT_EQ(1, self->c->ret);
 		EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 			.fd = self->fd }));
@@ -170,7 +172,7 @@ TEST_F(unread, inval_does_not_wait_and_is_not_forgotten)
 	check_new_bytes(_metadata, self, PAGE);
 }
 
-/* The control: without the notification the reply is what is cached. */
+/* The control: without the notification the data of the reply is cached. */
 TEST_F(unread, reply_stays_cached)
 {
 	reply_to_read(_metadata, self);
@@ -191,7 +193,7 @@ TEST_F(unread, open_does_not_wait)
 					PAGE));
 	EXPECT_LE(0, mnt_run(&self->m, &call_open, (struct call_arg){
 		.buf = self->path })) {
-		TH_LOG("open waits for a READ of somebody else: %s",
+		TH_LOG("open waits for a READ of another task: %s",
 		       strerror(errno));
 	}
 	reply_to_read(_metadata, self);
@@ -199,18 +201,18 @@ TEST_F(unread, open_does_not_wait)
 		check_new_bytes(_metadata, self, PAGE);
 }
 
-/* A writer has the lock of the inode: that is another wait. */
+/* A writer holds the inode lock: that is another wait. */
 TEST_F(unread, truncation_does_not_wait)
 {
 	if (variant->reader == BY_WRITE)
 		return;
 	EXPECT_EQ(0, mnt_run(&self->m, &call_ftruncate, (struct call_arg){
 		.fd = self->other, .len = SHORT })) {
-		TH_LOG("ftruncate waits for a READ of somebody else: %s",
+		TH_LOG("ftruncate waits for a READ of another task: %s",
 		       strerror(errno));
 	}
 	reply_to_read(_metadata, self);
-	/* What was cut off is not there again. */
+	/* Truncated data does not come back. */
 	EXPECT_EQ(0, mnt_run(&self->m, &call_ftruncate, (struct call_arg){
 		.fd = self->other, .len = PAGE }));
 	memset(self->data + SHORT, 0, PAGE - SHORT);
@@ -234,8 +236,8 @@ TEST_F(unread, write_to_the_page_can_be_killed)
 }
 
 /*
- *   fd: one page of "file", which nobody has read
- *   server: one thread, which notifies the kernel before it replies to READ
+ *   fd: one page of "file", not cached
+ *   server: one thread, which sends a notification before it replies to READ
  */
 FIXTURE(notifier)
 {
@@ -262,7 +264,10 @@ FIXTURE_TEARDOWN(notifier)
 	mnt_teardown(_metadata, &self->m);
 }
 
-/* Each READ is out of date as it comes back: whoever reads gets it nevertheless. */
+/*
+ * The data of each READ is stale when it arrives: the reader gets it
+ * nevertheless.
+ */
 TEST_F(notifier, inval_from_read_handler_returns)
 {
 	const struct req_match reads = { .opcode = FUSE_READ };
@@ -284,7 +289,7 @@ TEST_F(notifier, inval_from_read_handler_returns)
 	EXPECT_EQ(sent + 1, count_req(&self->m, FUSE_READ, REQ_ARRIVED));
 }
 
-/* It waits for itself, but goes when it is killed, and so does its client. */
+/* It waits for itself, but exits when it is killed, and so does its client. */
 TEST_F(notifier, server_that_stores_in_read_handler_can_be_killed)
 {
 	const struct req_match reads = { .opcode = FUSE_READ };
@@ -296,7 +301,10 @@ TEST_F(notifier, server_that_stores_in_read_handler_can_be_killed)
 		.fd = self->fd, .buf = self->seen, .len = PAGE });
 	ASSERT_NE(NULL, c);
 	ASSERT_NE(0, await_req(&self->m, FUSE_READ, REQ_ARRIVED, 1));
-	/* Not asleep as one that waits for a request: it can only be killed, or not. */
+	/*
+	 * It does not sleep as a server waiting for requests does: it can be
+	 * killed, or not.
+	 */
 	while (task_state(self->m.server, self->m.server) != 'D') {
 		ASSERT_GT(deadline, now_usec()) {
 			TH_LOG("the server was expected to wait for the page");
@@ -304,7 +312,7 @@ TEST_F(notifier, server_that_stores_in_read_handler_can_be_killed)
 	}
 	ASSERT_EQ(0, kill(self->m.server, SIGKILL));
 	EXPECT_EQ(CALL_RETURNED, call_wait_returned(c)) {
-		TH_LOG("the server that was killed has /dev/fuse open still");
+		TH_LOG("the server that was killed still has /dev/fuse open");
 	}
 	EXPECT_EQ(-1, c->ret);
 }

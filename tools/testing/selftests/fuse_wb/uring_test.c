@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A direct read by io_uring that is given up while the server holds it: by
+ * A direct read by io_uring that is canceled while the server holds it: by
  * IORING_OP_ASYNC_CANCEL, or as its process is killed.
  *
- * A thread of the ring waits for a file with FOPEN_DIRECT_IO.  To cancel is to signal
- * this thread, which tells the server of each request and goes on waiting for it.
- * With O_DIRECT nobody waits, so there is nobody to be told, and the read ends when
- * the server has replied.  In both cases the process can be killed.
+ * A thread of the ring waits for a file with FOPEN_DIRECT_IO.  Canceling signals this
+ * thread, which sends FUSE_INTERRUPT for each request and keeps waiting.  With
+ * O_DIRECT no thread waits, so there is none to signal, and the read ends when the
+ * server has replied.  In both cases the process can be killed.
  *
  * Promise: direct-signals
  */
@@ -102,7 +102,9 @@ static long do_uring_wait(const struct call_arg *arg)
 	return cqe.res;
 }
 
-/* Wait for the next completion, which is to be that of @flags, in the ring @to. */
+/*
+ * Wait for the next completion, which must be that of @flags, in the ring @to.
+ */
 static const struct call_op call_uring_wait = {
 	"wait for io_uring", SYS_io_uring_enter, do_uring_wait
 };
@@ -144,8 +146,8 @@ TEST_F(ring, cancel_tells_the_server_and_loses_no_data)
 }
 
 /*
- * If it was the reader that waited, nothing of a late reply is taken.  A request that
- * goes alone is as any other: who is killed waits for the reply.
+ * If a thread of the ring waited, the data of a late reply is discarded.  A single
+ * request is like any other: a killed process waits for its reply.
  */
 TEST_F(ring, process_with_a_held_read_can_be_killed)
 {
@@ -172,7 +174,7 @@ TEST_F(ring, process_with_a_held_read_can_be_killed)
 		EXPECT_EQ(left ? ENOENT : 0, d->m.log->ev[seq - 1].refused);
 	}
 
-	/* The file is as good as new. */
+	/* The file is still usable. */
 	ASSERT_EQ(BYTES, mnt_run(&d->m, &call_pread,
 				 direct_arg(d, FUSE_READ, 0, BYTES)));
 	EXPECT_EQ(-1, first_difference(d->data, d->buf, BYTES));

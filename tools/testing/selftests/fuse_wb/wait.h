@@ -8,16 +8,16 @@
 #include <linux/types.h>
 
 /*
- * How long a test waits for anything: as many seconds as FUSE_WB_WAIT_SECONDS says, at
- * most 16, or 8.  The guard's deadline is longer.  A test that is expected to fail, see
- * wait_expect_failure(), does not wait that long for what will not come.
+ * How many seconds tests wait for anything: FUSE_WB_WAIT_SECONDS, at most 16, or else 8.
+ * The guard's deadline is longer.  A test that is expected to fail waits for 4 seconds,
+ * see wait_expect_failure().
  */
 #define WAIT_SECONDS	wait_seconds()
 
 int wait_seconds(void);
 
 /**
- * wait_expect_failure() - wait a short time if the test is expected to fail
+ * wait_expect_failure() - use a short deadline if the test is expected to fail
  * @program: the program's name
  * @test: the test's full name
  *
@@ -29,10 +29,10 @@ void wait_expect_failure(const char *program, const char *test);
 __u64 now_usec(void);
 __u64 wait_deadline(void);
 
-/* Read a word, and all that was written before word_set() set it. */
+/* Read a word, and see all that was written before word_set() set it. */
 __u32 word_get(const __u32 *word);
 
-/* Set a word and wake who sleeps on it. */
+/* Set a word and wake the threads that sleep on it. */
 void word_set(__u32 *word, __u32 value);
 
 /* Sleep while the word has this value.  Return: false at the deadline. */

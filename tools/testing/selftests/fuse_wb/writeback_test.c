@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Writeback against a server that holds its answers.
+ * Writeback to a server that holds its replies.
  *
- * With the writeback cache, write(2) ends when the bytes are in the page cache
- * and WRITE requests carry them to the server later.  How long that takes is
- * the server's choice.  Linux 6.12 copies each page before it sends it and
- * ends writeback on the page at once; with the copies removed, a page is under
- * writeback until the server has answered its WRITE.
+ * With the writeback cache, write(2) returns once the bytes are in the page
+ * cache and WRITE requests carry them to the server later.  How long that takes
+ * is up to the server.  Linux 6.12 copies each page before it sends it and ends
+ * writeback on the page at once; without the copies, a page is under writeback
+ * until the server has replied to its WRITE.
  *
- * A sound kernel makes those wait who asked for the data to be at the server
- * (fsync, close, sync_file_range) and nobody else (sync, read).  A broken one
- * sends FSYNC or FLUSH before the WRITE's answer, returns early, or lets a
- * bystander wait for the server.
+ * In a sound kernel only callers wait that need the data at the server (fsync,
+ * close, sync_file_range) and no others (sync, read).  A broken one sends FSYNC
+ * or FLUSH before the reply to WRITE, returns early, or lets uninvolved tasks
+ * wait for the server.
  *
- * Tests compare places in the server's log.  None compares times.
+ * Tests compare positions in the server's log.  None compares times.
  */
 
 #include "common.h"
@@ -21,10 +21,10 @@
 #define FILE_NAME	"file"
 #define MAX_WRITE	(128 << 10)
 
-/* Four WRITEs, of which the last ends within a page. */
+/* Four WRITEs, the last of which ends within a page. */
 #define BIG_LEN		(3 * MAX_WRITE + 4096 + 123)
 
-/* Many times what readahead reads at once, and again a part of a page. */
+/* Many times the readahead window, plus part of a page. */
 #define COLD_LEN	((1 << 20) + 4096 + 123)
 
 /*
@@ -35,7 +35,7 @@
  *   fd2 --'                          |
  *   a thread: fsync, ...             +------ WRITE ----->  held, or carried
  *     ^                              +------ FSYNC ----->  out on "file"
- *     | blocked? returned?           '<----- answer -----    |
+ *     | blocked? returned?           '<----- reply ------    |
  *     |                                                      v
  *   test <-------------- what came and went, in order ---- log
  */
@@ -63,14 +63,17 @@ FIXTURE_SETUP(writeback)
 	self->seen = malloc(COLD_LEN + 1);
 	ASSERT_TRUE(self->data && self->seen);
 	fill_pattern(self->data, COLD_LEN, 1);
-	/* An open drops cached pages: both are open before there are any. */
+	/* An open drops cached pages: open both before there are any. */
 	self->fd = mnt_open(&self->m, FILE_NAME, O_RDWR | O_CREAT);
 	ASSERT_LE(0, self->fd);
 	self->fd2 = mnt_open(&self->m, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, self->fd2);
 }
 
-/* What is open ends with the process, when the connection is long aborted. */
+/*
+ * Descriptors that are open are closed at exit, when the connection is long
+ * aborted.
+ */
 FIXTURE_TEARDOWN(writeback)
 {
 	mnt_teardown(_metadata, &self->m);
@@ -78,7 +81,7 @@ FIXTURE_TEARDOWN(writeback)
 
 /*
  * A broken kernel waits in readahead for the folios that readahead itself has
- * locked, taking them for folios under writeback: read never returns.
+ * locked, mistaking them for folios under writeback: read never returns.
  *
  * Promise: reads
  */
@@ -91,7 +94,7 @@ TEST_F(writeback, plain_read_completes)
 	fd = mnt_open(&self->m, "cold", O_RDONLY);
 	ASSERT_LE(0, fd);
 
-	/* One byte more than there is, to see the file end. */
+	/* One byte more than there is, to see EOF. */
 	ASSERT_EQ(COLD_LEN, mnt_run(&self->m, &call_read_all, (struct call_arg){
 		.fd = fd, .buf = self->seen, .len = COLD_LEN + 1 }));
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, COLD_LEN));
@@ -103,7 +106,7 @@ TEST_F(writeback, plain_read_completes)
 
 /*
  * The same with dirty pages between the cold ones.  A broken kernel waits in
- * readahead until no page of the range is dirty, which nobody sees to.
+ * readahead until no page of the range is dirty, and nothing writes them back.
  *
  * Promise: reads
  */
@@ -131,7 +134,7 @@ TEST_F(writeback, read_beside_dirty_pages_completes)
 }
 
 /*
- * A broken kernel sends FSYNC before the data it is about has been taken.
+ * A broken kernel sends FSYNC before the server has taken the data.
  *
  * Promise: data-integrity
  */
@@ -147,13 +150,13 @@ TEST_F(writeback, fsync_waits_for_held_write)
 
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
-		TH_LOG("fsync did not wait for the answer to WRITE");
+		TH_LOG("fsync did not wait for the reply to WRITE");
 	}
 	EXPECT_EQ(0, find_req(&self->m, FUSE_FSYNC, REQ_ARRIVED, 1)) {
-		TH_LOG("FSYNC was sent before WRITE was answered");
+		TH_LOG("FSYNC was sent before the reply to WRITE");
 	}
 
-	/* The control: it is this answer that fsync was waiting for. */
+	/* The control: this is the reply that fsync was waiting for. */
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	EXPECT_EQ(0, c->ret) {
@@ -177,11 +180,11 @@ TEST_F(writeback, sync_does_not_wait_for_held_write)
 	ASSERT_EQ(self->page, write(self->fd, self->data, self->page));
 
 	EXPECT_EQ(0, mnt_run(&self->m, &call_sync, (struct call_arg){ })) {
-		TH_LOG("sync(2) waits for the answer to WRITE");
+		TH_LOG("sync(2) waits for the reply to WRITE");
 	}
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 
-	/* The control: who is done with this very file does wait. */
+	/* The control: a caller that syncs this file does wait. */
 	c = mnt_call(&self->m, &call_close, (struct call_arg){
 		.fd = self->fd });
 	ASSERT_NE(NULL, c);
@@ -194,7 +197,7 @@ TEST_F(writeback, sync_does_not_wait_for_held_write)
 }
 
 /*
- * A broken kernel waits for the server, or asks it for bytes it lacks yet.
+ * A broken kernel waits for the server, or sends READ for bytes it lacks yet.
  *
  * Promise: reads
  */
@@ -227,7 +230,7 @@ TEST_F(writeback, page_under_writeback_can_be_read)
 
 /*
  * A kernel that copies pages, as 6.12 does, ends writeback when the copies are
- * made: who waits for writeback learns nothing about the server.
+ * made: a task that waits for writeback learns nothing about the server.
  *
  * Promise: folio-states
  */
@@ -245,8 +248,8 @@ TEST_F(writeback, sync_file_range_waits_for_held_write)
 
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
-		TH_LOG("sync_file_range did not wait for the answer to WRITE:");
-		TH_LOG("writeback ended before the server had answered");
+		TH_LOG("sync_file_range did not wait for the reply to WRITE:");
+		TH_LOG("writeback ended before the server had replied");
 	}
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
 
@@ -258,7 +261,7 @@ TEST_F(writeback, sync_file_range_waits_for_held_write)
 }
 
 /*
- * A kernel that copies pages counts the copies there until WRITE's answer.
+ * A kernel that copies pages counts the copies there until the reply to WRITE.
  *
  * Promise: no-temp-pages
  */
@@ -272,7 +275,7 @@ TEST_F(writeback, no_temporary_pages_are_used)
 	ASSERT_EQ(BIG_LEN, write(self->fd, self->data, BIG_LEN));
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
 
-	/* The control: all the bytes are at the server, none is answered. */
+	/* The control: all the bytes are at the server, without replies. */
 	ASSERT_EQ(0, reqlog_wait_bytes(self->m.log, &writes, REQ_ARRIVED,
 				       BIG_LEN));
 	kb = vm_counter("/proc/meminfo", "WritebackTmp:");
@@ -304,7 +307,7 @@ TEST_F(writeback, writeback_reaches_server_with_the_bytes_written)
 }
 
 /*
- * A broken kernel forgets that the page was written to once more.
+ * A broken kernel loses the second write to the page.
  *
  * Promise: bytes
  */
@@ -330,7 +333,7 @@ TEST_F(writeback, rewritten_page_is_sent_again)
 }
 
 /*
- * A broken kernel tells the server of the close before it has the data.
+ * A broken kernel sends FLUSH or RELEASE before the server has the data.
  *
  * Promise: data-integrity, policy-13, flush-at-close
  */
@@ -346,10 +349,10 @@ TEST_F(writeback, close_waits_for_held_write)
 
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c)) {
-		TH_LOG("close did not wait for the answer to WRITE");
+		TH_LOG("close did not wait for the reply to WRITE");
 	}
 	EXPECT_EQ(0, find_req(&self->m, FUSE_FLUSH, REQ_ARRIVED, 1)) {
-		TH_LOG("FLUSH was sent before WRITE was answered");
+		TH_LOG("FLUSH was sent before the reply to WRITE");
 	}
 
 	ASSERT_EQ(1, server_release(self->m.ctl, 0));
@@ -362,7 +365,7 @@ TEST_F(writeback, close_waits_for_held_write)
 }
 
 /*
- * A broken kernel leaves pages under writeback that nobody will ever end.
+ * A broken kernel leaves pages under writeback forever.
  *
  * Promise: endings
  */
@@ -393,7 +396,7 @@ TEST_F(writeback, writeback_ends_when_connection_is_aborted)
 }
 
 /*
- * The error of a WRITE, which nobody is waiting for when it comes.  The same
+ * The error of a WRITE, for which no task waits when it arrives.  The same
  * mount and the same file as above.
  */
 FIXTURE(write_error)
@@ -430,10 +433,10 @@ FIXTURE_TEARDOWN(write_error)
 }
 
 /*
- * Each descriptor's fsync tells of it once.  When the log says "replied" the
+ * Each descriptor's fsync reports it once.  When the log says "replied" the
  * kernel has noted the error, so this does not depend on fsync's own waiting.
- * A broken kernel loses the error, or reports it to the first descriptor
- * alone, or again and again.
+ * A broken kernel loses the error, or reports it only to the first descriptor,
+ * or repeatedly.
  *
  * Promise: endings, late-errors
  */

@@ -2,11 +2,10 @@
 /*
  * How dirty pages become WRITEs.
  *
- * A sound kernel puts neighbours into one WRITE, as many as the server takes at
- * a time, sends the WRITEs of a file in the order of their offsets, and each
- * dirty page once.  A broken one sends page by page, more than the server has
- * room for, bytes that nobody has dirtied, or loses all that comes after a WRITE
- * that fails.
+ * A sound kernel merges adjacent pages into one WRITE, up to the server's limit,
+ * sends the WRITEs of a file in file order, and each dirty page once.  A broken
+ * one sends page by page, more than the server has room for, bytes that are not
+ * dirty, or loses everything after a failed WRITE.
  *
  * Promise: policy-04, policy-10
  */
@@ -51,7 +50,7 @@ FIXTURE_VARIANT_ADD(pages, max_pages_256)
 	.most = 256,
 };
 
-/* 5 pages and a bit: what is left over is too small for a page. */
+/* 5 pages and a bit: the rest is too small for a page. */
 FIXTURE_VARIANT_ADD(pages, max_write_5_pages)
 {
 	.opts = { .writeback_cache = true, .max_write = 5 * 4096 + 123,
@@ -59,7 +58,7 @@ FIXTURE_VARIANT_ADD(pages, max_write_5_pages)
 	.most = 5,
 };
 
-/* More WRITEs than may be under way at a time. */
+/* More WRITEs than may be in flight simultaneously. */
 FIXTURE_VARIANT_ADD(pages, background_of_2)
 {
 	.opts = { .writeback_cache = true, .max_pages = 4,
@@ -93,9 +92,9 @@ static bool dirty(struct _test_data_pages *self, size_t off, size_t len)
 }
 
 /*
- * Have it written, with fdatasync(2), which sends all and in one go: the WRITEs
- * are in order and no larger than they may be, and no byte was sent twice.  One
- * thread of the server has to read them all, or the log has another order.
+ * Write back with fdatasync(2), which sends everything in one pass: the WRITEs
+ * are in order and not too large, and no byte is sent twice.  Only one thread
+ * of the server may read them, or the log has another order.
  */
 static void check_writes(struct __test_metadata *_metadata,
 			 struct _test_data_pages *self, size_t most, long bytes,
@@ -116,7 +115,7 @@ static void check_writes(struct __test_metadata *_metadata,
 			continue;
 		EXPECT_GE(most * self->page, ev->req.size);
 		EXPECT_LE(end, ev->req.off) {
-			TH_LOG("the WRITE of byte %llu comes late",
+			TH_LOG("the WRITE of byte %llu is out of order",
 			       ev->req.off);
 		}
 		end = ev->req.off + ev->req.size;
@@ -136,7 +135,10 @@ TEST_F(pages, neighbours_share_writes_as_large_as_allowed)
 	EXPECT_EQ(writes, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
 }
 
-/* What is dirty is sent, what lies between is not; and the file's end, too. */
+/*
+ * Dirty pages are sent, clean pages between them are not; and the file's end,
+ * too.
+ */
 TEST_F(pages, gaps_are_not_sent)
 {
 	size_t size = 100 * self->page + 123, sent = 0, i;
@@ -149,7 +151,7 @@ TEST_F(pages, gaps_are_not_sent)
 	check_writes(_metadata, self, variant->most, sent + 123, size);
 }
 
-/* Whatever order they were dirtied in, and however often. */
+/* In any order of dirtying, and however often. */
 TEST_F(pages, pages_dirtied_in_any_order_are_sent_once_and_in_order)
 {
 	size_t i, at;
@@ -161,7 +163,7 @@ TEST_F(pages, pages_dirtied_in_any_order_are_sent_once_and_in_order)
 	check_writes(_metadata, self, variant->most, self->len, self->len);
 }
 
-/* And nothing of it again, by anybody, once it is clean. */
+/* And none of it is sent again, by any task, once it is clean. */
 TEST_F(pages, clean_pages_are_not_sent)
 {
 	ASSERT_TRUE(dirty(self, 0, self->len));
@@ -173,7 +175,10 @@ TEST_F(pages, clean_pages_are_not_sent)
 	check_writes(_metadata, self, variant->most, self->len, self->len);
 }
 
-/* A WRITE in the middle fails: the others are sent, once, and fdatasync tells. */
+/*
+ * A WRITE in the middle fails: the others are sent, once, and fdatasync returns
+ * the error.
+ */
 TEST_F(pages, failed_write_takes_no_other_with_it)
 {
 	size_t bad = 100 * self->page;
@@ -191,7 +196,7 @@ TEST_F(pages, failed_write_takes_no_other_with_it)
 	seq = reqlog_find(self->m.log, &middle, REQ_ARRIVED, 1);
 	ASSERT_NE(0, seq);
 	EXPECT_EQ(0, reqlog_find(self->m.log, &middle, REQ_ARRIVED, 2)) {
-		TH_LOG("what was lost is tried again");
+		TH_LOG("lost data is sent again");
 	}
 
 	from = self->m.log->ev[seq - 1].req.off;
@@ -207,7 +212,7 @@ TEST_F(pages, failed_write_takes_no_other_with_it)
 	EXPECT_EQ(-1, first_difference(self->data, self->seen, from));
 	EXPECT_EQ(-1, first_difference(self->data + end, self->seen + end,
 				       self->len - end)) {
-		TH_LOG("what comes after the WRITE that failed was not sent");
+		TH_LOG("the data after the failed WRITE was not sent");
 	}
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A process of its own that makes a file dirty, see writer.h. */
+/* A process that dirties a file, see writer.h. */
 
 #include <fcntl.h>
 #include <sched.h>
@@ -29,7 +29,7 @@ static int take_lock(int fd, enum writer_lock lock)
 	}
 }
 
-/* What the process does.  Return: its exit status. */
+/* The main function of the process.  Return: its exit status. */
 static int write_file_of(struct writer *w)
 {
 	char *map = NULL;
@@ -72,7 +72,7 @@ pid_t writer_start(struct writer *w)
 		_exit(write_file_of(w));
 	}
 	if (pid > 0 && !word_sleep(w->dirty, 0, wait_deadline())) {
-		fprintf(stderr, "# awaited for %d s in vain: a process to write %s\n",
+		fprintf(stderr, "# timed out (%d s) waiting for a process to write %s\n",
 			WAIT_SECONDS, w->path);
 		process_print(stderr, pid);
 		pid = -1;
@@ -97,7 +97,10 @@ int task_settles(struct mnt *m, pid_t pid)
 	do {
 		slept = asleep(pid);
 		runs = task_runs(pid, pid);
-		/* Whatever else it has sent and waits for has its reply by then. */
+		/*
+		 * Any other request that it has sent and waits for has its
+		 * reply by then.
+		 */
 		if (fence(m))
 			return -1;
 		state = task_state(pid, pid);
@@ -108,7 +111,7 @@ int task_settles(struct mnt *m, pid_t pid)
 		sched_yield();
 	} while (now_usec() < deadline);
 
-	fprintf(stderr, "# awaited for %d s in vain: a process to end or to sleep\n",
+	fprintf(stderr, "# timed out (%d s) waiting for a process to end or to sleep\n",
 		WAIT_SECONDS);
 	process_print(stderr, pid);
 	return -1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* A process of its own that makes a file dirty, and what becomes of it. */
+/* A process that dirties a file, and how it ends. */
 
 #ifndef FUSE_WB_WRITER_H
 #define FUSE_WB_WRITER_H
@@ -20,17 +20,17 @@ enum writer_lock {
 };
 
 /**
- * struct writer - how it goes about it
+ * struct writer - the writer's parameters
  * @path: the file, which it opens by itself
  * @data: what it writes, from the start of the file
  * @len: how many bytes
- * @by_store: it stores through a shared mapping; unless it has a lock that is
- *	      all that it has of the file by then
+ * @by_store: it stores through a shared mapping; unless it has a lock, that is
+ *	      its only reference to the file by then
  * @own_mounts: in a mount namespace of its own, a copy of the test's
- * @lock: taken before, on all of the file
- * @last: what it does at last, with the descriptor and the mapping, before it
- *	  exits; NULL: it sleeps until it is killed
- * @dirty: set when all is written; in memory that is shared, NULL at first
+ * @lock: taken before, on the whole file
+ * @last: its last call, with the descriptor and the mapping, before it exits;
+ *	  NULL: it sleeps until it is killed
+ * @dirty: set when all is written; in shared memory, NULL at first
  */
 struct writer {
 	const char *path;
@@ -47,13 +47,12 @@ struct writer {
 pid_t writer_start(struct writer *w);
 
 /**
- * task_settles() - wait until a process goes no further by itself
+ * task_settles() - wait until a process makes no further progress by itself
  * @m: the mount
  * @pid: a child, not reaped yet; it may have got SIGKILL
  *
- * Return: 1 when it has ended, 0 when it sleeps, be it in spite of the signal,
- * and stays asleep over a fence; -1 after WAIT_SECONDS, of which all has been
- * printed.
+ * Return: 1 if it has ended, 0 if it sleeps, even despite the signal, and stays
+ * asleep during a fence; -1 after WAIT_SECONDS, which has been printed.
  */
 int task_settles(struct mnt *m, pid_t pid);
 
