@@ -62,7 +62,7 @@ class Repository:
                              re.findall(r'\$\$([A-Z_]+)', makefile))
         # Environment variables of tests
         self.variables |= {variable for name, text in self.text.items() if name.endswith('.c')
-                           for variable in re.findall(r'"(FUSE_WB_[A-Z]+)"', text)}
+                           for variable in re.findall(r'"(FUSE_WB_[A-Z_]+)"', text)}
 
     def read(self, name):
         """Return the text of a file."""
