@@ -156,7 +156,7 @@ static void fill_up(struct __test_metadata *_metadata, struct _test_data_small *
 		!count_req(&s->slow, FUSE_WRITE, REQ_ARRIVED) ||
 		!process_blocked_in(s->writer, nr))) {
 		ASSERT_GT(deadline, now_usec()) {
-			TH_LOG("the writer is neither blocked nor finished, %ld of %lu bytes are charged",
+			TH_LOG("the writer neither blocked nor ended, %ld of %lu bytes are charged",
 			       memcg_usage(&s->cg), LIMIT);
 			process_print(stderr, s->writer);
 		}

@@ -143,7 +143,7 @@ static void check_pressure(struct __test_metadata *_metadata, struct press *p,
 	}
 	counters_since(&after, &before);
 	EXPECT_EQ(0, after.oom_kills) {
-		TH_LOG("the OOM killer was invoked while %ld kB were dirty and %ld kB under writeback",
+		TH_LOG("the OOM killer came with %ld kB dirty and %ld kB under writeback",
 		       vm_counter("/proc/meminfo", "Dirty:"),
 		       vm_counter("/proc/meminfo", "Writeback:"));
 	}
