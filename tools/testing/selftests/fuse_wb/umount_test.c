@@ -176,9 +176,7 @@ static void check_all_arrives(struct __test_metadata *_metadata,
 	check_all_arrived(_metadata, self);
 }
 
-/*
- * Where the writer stays until its data is written, umount has to come later.
- */
+/* Where the writer stays for its data, umount has to come later. */
 static void check_umount(struct __test_metadata *_metadata,
 			 struct _test_data_unmount *self, bool gone)
 {
@@ -246,9 +244,7 @@ TEST_F(unmount, last_reference_after_lazy_umount_does_not_wait)
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_WRITE));
 	self->pid = writer_start(&self->writer);
 	ASSERT_LT(0, self->pid);
-	/*
-	 * The writer has a copy of the descriptor, which is closed at its exit.
-	 */
+	/* The writer's copy of the descriptor is closed at its exit. */
 	check_returned(_metadata, call_unmount(self, MNT_DETACH));
 	ASSERT_EQ(0, kill(self->pid, SIGKILL));
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
@@ -266,9 +262,7 @@ TEST_F(unmount, last_reference_after_lazy_umount_does_not_wait)
 		EXPECT_TRUE(child_was_killed(&self->m, self->pid));
 }
 
-/*
- * No other task uses the mount when the writer is killed, its first WRITE held.
- */
+/* No other task uses the mount when the writer is killed, a WRITE held. */
 static void kill_last_user(struct __test_metadata *_metadata,
 			   struct _test_data_unmount *self, int flags, int times)
 {
@@ -283,10 +277,7 @@ static void kill_last_user(struct __test_metadata *_metadata,
 	}
 }
 
-/*
- * The killed process holds the last reference: it stays, or exits before its
- * data arrives.
- */
+/* The killed process has the last reference: it stays, or exits first. */
 TEST_F(unmount, killed_writer_with_the_last_reference_loses_nothing)
 {
 	kill_last_user(_metadata, self, MNT_DETACH, 1);
@@ -302,9 +293,7 @@ TEST_F(unmount, writer_killed_twice_with_the_last_reference_loses_nothing)
 	EXPECT_TRUE(child_was_killed(&self->m, self->pid));
 }
 
-/*
- * The same, with the mount of its own namespace, which goes away when it exits.
- */
+/* The same, with the mount of its own namespace, which ends with it. */
 TEST_F(unmount, writer_killed_in_the_last_mount_namespace_loses_nothing)
 {
 	self->writer.own_mounts = true;
@@ -371,9 +360,7 @@ TEST_F(unmount, umount_is_busy_while_another_process_has_the_file_open)
 	check_returned(_metadata, call_unmount(self, 0));
 }
 
-/*
- * Closes the descriptor, with a duplicate open until exit; or unmaps the file.
- */
+/* Close the descriptor, with a duplicate open until exit, or unmap it. */
 static long let_go(int fd, char *map, size_t len)
 {
 	if (!map)
