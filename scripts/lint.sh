@@ -130,6 +130,6 @@ run "pages of the kernel" check_sphinx
 run "promises" scripts/promises.py check
 run "waits for a server" scripts/waits.py "$WORK/patched/src" \
 	Documentation/filesystems/fuse-waits/places
-run "habits of tests" scripts/habits.py scripts/habits.allowed "$SELFTEST" lib/kunit-fuse
+run "habits of tests" scripts/habits.py scripts/habits.allowed "$SELFTEST" "$SELFTEST/lib" lib/kunit-fuse
 run "mutants" scripts/mutants.sh --check
 exit "$status"

@@ -43,15 +43,35 @@ FIXTURE_VARIANT(otrunc)
 	bool ask_always;
 };
 
-FIXTURE_VARIANT_ADD(otrunc, cached_atomic_dirty) { true, true, true };
+FIXTURE_VARIANT_ADD(otrunc, cached_atomic_dirty)
+{
+	.writeback_cache = true,
+	.atomic = true,
+	.dirty = true,
+};
 
-FIXTURE_VARIANT_ADD(otrunc, cached_atomic_clean) { true, true, false };
+FIXTURE_VARIANT_ADD(otrunc, cached_atomic_clean)
+{
+	.writeback_cache = true,
+	.atomic = true,
+};
 
-FIXTURE_VARIANT_ADD(otrunc, cached_setattr_dirty) { true, false, true };
+FIXTURE_VARIANT_ADD(otrunc, cached_setattr_dirty)
+{
+	.writeback_cache = true,
+	.dirty = true,
+};
 
-FIXTURE_VARIANT_ADD(otrunc, through_atomic_dirty) { false, true, true };
+FIXTURE_VARIANT_ADD(otrunc, through_atomic_dirty)
+{
+	.atomic = true,
+	.dirty = true,
+};
 
-FIXTURE_VARIANT_ADD(otrunc, through_atomic_clean) { false, true, false };
+FIXTURE_VARIANT_ADD(otrunc, through_atomic_clean)
+{
+	.atomic = true,
+};
 
 static void setup_file(struct __test_metadata *_metadata,
 		       struct _test_data_otrunc *self,
@@ -194,9 +214,18 @@ FIXTURE_VARIANT(otrunc_order)
 	struct _fixture_variant_otrunc how;
 };
 
-FIXTURE_VARIANT_ADD(otrunc_order, cached) { { true, true, true } };
+FIXTURE_VARIANT_ADD(otrunc_order, cached)
+{
+	.how.writeback_cache = true,
+	.how.atomic = true,
+	.how.dirty = true,
+};
 
-FIXTURE_VARIANT_ADD(otrunc_order, through) { { false, true, true } };
+FIXTURE_VARIANT_ADD(otrunc_order, through)
+{
+	.how.atomic = true,
+	.how.dirty = true,
+};
 
 FIXTURE_SETUP(otrunc_order)
 {
@@ -271,15 +300,25 @@ FIXTURE_VARIANT(created)
 
 FIXTURE_VARIANT_ADD(created, cached_atomic_dirty)
 {
-	{ true, true, true, true }
+	.how.writeback_cache = true,
+	.how.atomic = true,
+	.how.dirty = true,
+	.how.ask_always = true,
 };
 
 FIXTURE_VARIANT_ADD(created, cached_atomic_clean)
 {
-	{ true, true, false, true }
+	.how.writeback_cache = true,
+	.how.atomic = true,
+	.how.ask_always = true,
 };
 
-FIXTURE_VARIANT_ADD(created, cached_dirty) { { true, false, true, true } };
+FIXTURE_VARIANT_ADD(created, cached_dirty)
+{
+	.how.writeback_cache = true,
+	.how.dirty = true,
+	.how.ask_always = true,
+};
 
 FIXTURE_SETUP(created)
 {

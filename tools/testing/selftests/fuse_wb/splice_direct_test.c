@@ -149,8 +149,8 @@ TEST_F(spliced, splice_reads_what_the_file_has_grown_by)
 	char more[] = "more than the kernel knows of", seen[64];
 
 	ASSERT_EQ(0, server_put(d->m.ctl, "file", BYTES, more, sizeof(more)));
-	ASSERT_EQ(sizeof(more), splice_from(self, BYTES, 4096));
-	ASSERT_EQ(sizeof(more), read(self->out, seen, sizeof(seen)));
+	ASSERT_EQ((long)sizeof(more), splice_from(self, BYTES, 4096));
+	ASSERT_EQ((ssize_t)sizeof(more), read(self->out, seen, sizeof(seen)));
 	EXPECT_STREQ(more, seen);
 }
 

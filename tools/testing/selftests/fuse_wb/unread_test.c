@@ -131,7 +131,7 @@ static void reply_to_read(struct __test_metadata *_metadata,
 		.out = { .len = sizeof(reply), .unique = self->read.unique },
 	};
 
-	ASSERT_EQ(PAGE, self->read.size);
+	ASSERT_EQ((__u64)PAGE, self->read.size);
 	memcpy(reply.data, self->old, PAGE);
 	ASSERT_EQ(0, server_raw(self->m.ctl, &reply, sizeof(reply)));
 	EXPECT_EQ(CALL_RETURNED, call_wait_returned(self->c));

@@ -17,7 +17,7 @@
 /* The harness does not build cleanly with -Wextra. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
-#include "../kselftest_harness.h"
+#include "../../kselftest_harness.h"
 #pragma GCC diagnostic pop
 
 #include "call.h"

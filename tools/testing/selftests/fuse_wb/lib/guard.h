@@ -19,7 +19,7 @@
 struct reqlog;
 
 /* Longer than one wait, shorter than the harness's 30 s for a test. */
-#define GUARD_SECONDS	(WAIT_SECONDS + 12)
+#define GUARD_SECONDS	((unsigned int)WAIT_SECONDS + 12)
 
 /**
  * struct guard_note - what the guard has to know, in shared memory
