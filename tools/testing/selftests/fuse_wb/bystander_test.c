@@ -15,7 +15,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-#include "ask.h"
+#include "attr_request.h"
 #include "child.h"
 #include "common.h"
 

@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 
 #include "common.h"
-#include "memblock.h"
+#include "memory_block.h"
 
 #define FILE_NAME	"file"
 #define MAX_WRITE	(128 << 10)

@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 
 #include "common.h"
-#include "ask.h"
+#include "attr_request.h"
 
 #define FILE_NAME	"file"
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "killable.h"
-#include "memask.h"
+#include "fs_query.h"
 
 #define PAGE	4096
 
@@ -283,7 +283,7 @@ const struct killable_call killable_files[] = {
 	},
 	{
 		.name = "ioctl", .nr = SYS_ioctl,
-		.args = { ARG_FD, MEMASK_SUM, ARG_BUF },
+		.args = { ARG_FD, FS_QUERY_SUM, ARG_BUF },
 		.open = O_RDWR, .prep = PREP_DIRTY,
 		.sends = { { FUSE_WRITE, ENDS }, { FUSE_IOCTL, STAYS_READ } },
 		.unread = ENDS,

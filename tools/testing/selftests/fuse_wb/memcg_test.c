@@ -17,7 +17,7 @@
 #include "child.h"
 #include "common.h"
 #include "memcg.h"
-#include "memhog.h"
+#include "memory_hog.h"
 #include "pressure.h"
 
 #define MIB		(1024 * 1024UL)

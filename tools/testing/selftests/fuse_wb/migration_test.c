@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 
 #include "common.h"
-#include "memblock.h"
+#include "memory_block.h"
 
 #define FILE_NAME	"file"
 #define MAX_WRITE	(128 << 10)

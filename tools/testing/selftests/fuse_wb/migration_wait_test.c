@@ -17,7 +17,7 @@
 #include <linux/mempolicy.h>
 
 #include "common.h"
-#include "memblock.h"
+#include "memory_block.h"
 
 #define FILE_NAME	"file"
 #define PAGES		64

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 
 #include "common.h"
-#include "ask.h"
+#include "attr_request.h"
 
 #define FILE_NAME	"file"
 #define OLD_SECONDS	1000
@@ -271,7 +271,7 @@ static void check_server_size(struct __test_metadata *_metadata,
 	ssize_t old = size < p->len ? size : p->len;
 
 	ASSERT_EQ(0, server_setattr(p->m.ctl, FILE_NAME, &st, FATTR_SIZE));
-	ASSERT_EQ(0, ask_for(&p->m, &ask_getattr, FILE_NAME, p->fd));
+	ASSERT_EQ(0, attr_request_send(&p->m, &attr_request_getattr, FILE_NAME, p->fd));
 	EXPECT_EQ(size, kernel_size(p->fd));
 	EXPECT_EQ(size, lseek(p->fd, 0, SEEK_END));
 	ASSERT_EQ(old, pread(p->fd, p->seen, old, 0));
@@ -306,7 +306,7 @@ TEST_F(through, times_of_server_are_believed)
 	ASSERT_EQ(0, fstat(p->fd, &st));
 	EXPECT_EQ(0, memcmp(&server.st_mtim, &st.st_mtim, sizeof(st.st_mtim)));
 	ASSERT_EQ(0, server_set_times(p->m.ctl, FILE_NAME, OLD_SECONDS));
-	ASSERT_EQ(0, ask_for(&p->m, &ask_getattr, FILE_NAME, p->fd));
+	ASSERT_EQ(0, attr_request_send(&p->m, &attr_request_getattr, FILE_NAME, p->fd));
 	ASSERT_EQ(0, fstat(p->fd, &st));
 	EXPECT_EQ(OLD_SECONDS, st.st_mtim.tv_sec);
 	EXPECT_EQ(OLD_SECONDS, st.st_ctim.tv_sec);

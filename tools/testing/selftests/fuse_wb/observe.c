@@ -22,7 +22,7 @@
 #include "wait.h"
 
 /*
- * Give the guard time to clean up, and processes that use the mount time to
+ * Give the watchdog time to clean up, and processes that use the mount time to
  * end.
  */
 #define LEAVE_SECONDS	20

@@ -5,7 +5,7 @@
  *
  * An observation judges nothing.  It must print the same each time it runs on one
  * kernel: no times, addresses, pids or numbers of requests, and nothing that depends on
- * races.  It runs in its own process, with its own mount, server and guard, and with a
+ * races.  It runs in its own process, with its own mount, server and watchdog, and with a
  * deadline, so it may hang.
  */
 
@@ -27,7 +27,7 @@
 #include "reqlog.h"
 #include "server.h"
 
-/* After which the guard ends an observation: longer than WAIT_SECONDS. */
+/* After which the watchdog ends an observation: longer than WAIT_SECONDS. */
 #define OBSERVE_SECONDS	12
 
 #define OBS_KIDS	8

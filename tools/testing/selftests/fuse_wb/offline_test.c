@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 
 #include "common.h"
-#include "memblock.h"
+#include "memory_block.h"
 
 #define KIB_64		(64 << 10)
 

@@ -17,7 +17,7 @@
 #include <sys/uio.h>
 
 #include "common.h"
-#include "memblock.h"
+#include "memory_block.h"
 
 #define FILE_NAME	"file"
 #define LEN		(64 << 10)

@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 
 #include "aio.h"
-#include "ask.h"
+#include "attr_request.h"
 #include "child.h"
 #include "common.h"
 

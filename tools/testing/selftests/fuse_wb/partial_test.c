@@ -12,7 +12,7 @@
  */
 
 #include "common.h"
-#include "ask.h"
+#include "attr_request.h"
 
 #define FILE_NAME	"file"
 #define PAGES		6

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 
 #include "aio.h"
-#include "ask.h"
+#include "attr_request.h"
 #include "common.h"
 
 #define PAGE	4096
@@ -290,7 +290,7 @@ TEST_F(pinned_auto, new_mtime_keeps_page_of_direct_read)
 
 	change_others(_metadata, p);
 	ASSERT_EQ(0, server_set_times(p->m.ctl, "file", 1000));
-	ASSERT_EQ(0, ask_for(&p->m, &ask_getattr, "file", p->fd));
+	ASSERT_EQ(0, attr_request_send(&p->m, &attr_request_getattr, "file", p->fd));
 	end_read(_metadata, p);
 	check_file(_metadata, p);
 }

@@ -20,7 +20,7 @@
 
 #include "child.h"
 #include "common.h"
-#include "memblock.h"
+#include "memory_block.h"
 
 /* Missing in older C library headers. */
 #ifndef MADV_SOFT_OFFLINE

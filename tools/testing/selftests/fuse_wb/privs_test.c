@@ -18,7 +18,7 @@
 #include <sys/xattr.h>
 #include <linux/capability.h>
 
-#include "ask.h"
+#include "attr_request.h"
 #include "child.h"
 #include "common.h"
 
@@ -199,7 +199,7 @@ TEST_F(privs, write_asks_again_when_the_server_tells_attributes)
 {
 	check_asked(_metadata, self, 1);
 	check_asked(_metadata, self, 0);
-	ASSERT_EQ(0, ask_for(&self->m, &ask_getattr, "file", self->fd));
+	ASSERT_EQ(0, attr_request_send(&self->m, &attr_request_getattr, "file", self->fd));
 	check_asked(_metadata, self, 1);
 	check_asked(_metadata, self, 0);
 }
@@ -237,7 +237,7 @@ TEST_F(privs, caching_open_does_not_wait_for_a_writer_who_asked_before)
 	ASSERT_NE(NULL, self->writer[0]);
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
 	/* So that it has to send GETXATTR */
-	ASSERT_EQ(0, ask_for(&self->m, &ask_getattr, "file", self->fd));
+	ASSERT_EQ(0, attr_request_send(&self->m, &attr_request_getattr, "file", self->fd));
 	ASSERT_EQ(0, hold_req(&self->m, FUSE_GETXATTR));
 	self->writer[1] = mnt_call(&self->m, &call_pwrite,
 				   write_arg(self, 1));

@@ -20,7 +20,7 @@
 
 #include "child.h"
 #include "common.h"
-#include "memask.h"
+#include "fs_query.h"
 
 #define FILE_NAME	"file"
 #define PAGES		4
@@ -34,7 +34,7 @@ static long do_sum(const struct call_arg *arg)
 {
 	__u64 sum;
 
-	return ioctl(arg->fd, MEMASK_SUM, &sum) ? -1 : (long)sum;
+	return ioctl(arg->fd, FS_QUERY_SUM, &sum) ? -1 : (long)sum;
 }
 
 static const struct call_op call_seek = { "lseek", SYS_lseek, do_seek };

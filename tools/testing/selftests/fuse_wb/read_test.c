@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 
 #include "common.h"
-#include "ask.h"
+#include "attr_request.h"
 
 #define FILE_NAME	"file"
 #define PAGES		8

@@ -13,7 +13,7 @@
 
 #include "common.h"
 #include "memcg.h"
-#include "memhog.h"
+#include "memory_hog.h"
 #include "pressure.h"
 
 #define MIB		(1024 * 1024UL)

@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 
 #include "aio.h"
-#include "ask.h"
+#include "attr_request.h"
 #include "common.h"
 
 #define PAGE	4096
@@ -107,7 +107,7 @@ static void shrink(struct __test_metadata *_metadata, struct writers *w)
 	const struct req_match getattrs = { .opcode = FUSE_GETATTR };
 
 	ASSERT_EQ(0, server_rule(w->m.ctl, &getattrs, RULE_ATTR_SIZE, 0));
-	ASSERT_EQ(0, ask_for(&w->m, &ask_getattr, "file", w->fd));
+	ASSERT_EQ(0, attr_request_send(&w->m, &attr_request_getattr, "file", w->fd));
 	ASSERT_EQ(0, kernel_size(w->fd));
 }
 

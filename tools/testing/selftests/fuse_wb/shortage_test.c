@@ -15,8 +15,8 @@
 
 #include "cgroup.h"
 #include "common.h"
-#include "memblock.h"
-#include "memhog.h"
+#include "memory_block.h"
+#include "memory_hog.h"
 #include "trace.h"
 
 #define FILE_NAME	"file"
@@ -33,7 +33,7 @@
 FIXTURE(pressure)
 {
 	struct mnt m;
-	struct memhog hog;
+	struct memory_hog hog;
 	struct trace trace;
 	int fd;
 };
@@ -61,13 +61,13 @@ FIXTURE_SETUP(pressure)
 	ASSERT_EQ(0, start_writeback(&self->m, self->fd));
 	ASSERT_EQ(0, reqlog_wait_bytes(self->m.log, &writes, REQ_ARRIVED,
 				       DIRTY));
-	ASSERT_EQ(0, memhog_take(&self->hog, LEFT));
+	ASSERT_EQ(0, memory_hog_take(&self->hog, LEFT));
 }
 
 FIXTURE_TEARDOWN(pressure)
 {
 	EXPECT_EQ(0, trace_end(&self->trace));
-	EXPECT_EQ(0, memhog_give_back(&self->hog));
+	EXPECT_EQ(0, memory_hog_give_back(&self->hog));
 	mnt_teardown(_metadata, &self->m);
 }
 
@@ -76,7 +76,7 @@ static void check_ends(struct __test_metadata *_metadata,
 		       struct _test_data_pressure *self)
 {
 	EXPECT_EQ(0, find_req(&self->m, FUSE_WRITE, REQ_REPLIED, 1));
-	ASSERT_EQ(0, memhog_give_back(&self->hog));
+	ASSERT_EQ(0, memory_hog_give_back(&self->hog));
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	EXPECT_EQ(0, mnt_run(&self->m, &call_fsync, (struct call_arg){
 		.fd = self->fd }));

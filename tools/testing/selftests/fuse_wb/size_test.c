@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 
 #include "common.h"
-#include "ask.h"
+#include "attr_request.h"
 
 #define FILE_NAME	"file"
 
@@ -38,25 +38,25 @@ FIXTURE(told)
 
 FIXTURE_VARIANT(told)
 {
-	const struct ask *ask;
+	const struct attr_request *ask;
 	__u64 size;
 };
 
-FIXTURE_VARIANT_ADD(told, smaller_by_getattr) { &ask_getattr, 10 };
+FIXTURE_VARIANT_ADD(told, smaller_by_getattr) { &attr_request_getattr, 10 };
 
-FIXTURE_VARIANT_ADD(told, smaller_by_lookup) { &ask_lookup, 10 };
+FIXTURE_VARIANT_ADD(told, smaller_by_lookup) { &attr_request_lookup, 10 };
 
-FIXTURE_VARIANT_ADD(told, smaller_by_readdirplus) { &ask_readdirplus, 10 };
+FIXTURE_VARIANT_ADD(told, smaller_by_readdirplus) { &attr_request_readdirplus, 10 };
 
-FIXTURE_VARIANT_ADD(told, smaller_by_setattr) { &ask_setattr, 10 };
+FIXTURE_VARIANT_ADD(told, smaller_by_setattr) { &attr_request_setattr, 10 };
 
-FIXTURE_VARIANT_ADD(told, larger_by_getattr) { &ask_getattr, 100000 };
+FIXTURE_VARIANT_ADD(told, larger_by_getattr) { &attr_request_getattr, 100000 };
 
-FIXTURE_VARIANT_ADD(told, larger_by_lookup) { &ask_lookup, 100000 };
+FIXTURE_VARIANT_ADD(told, larger_by_lookup) { &attr_request_lookup, 100000 };
 
-FIXTURE_VARIANT_ADD(told, larger_by_readdirplus) { &ask_readdirplus, 100000 };
+FIXTURE_VARIANT_ADD(told, larger_by_readdirplus) { &attr_request_readdirplus, 100000 };
 
-FIXTURE_VARIANT_ADD(told, larger_by_setattr) { &ask_setattr, 100000 };
+FIXTURE_VARIANT_ADD(told, larger_by_setattr) { &attr_request_setattr, 100000 };
 
 FIXTURE_SETUP(told)
 {
@@ -108,19 +108,19 @@ TEST_F(told, size_of_server_is_ignored)
 	EXPECT_EQ(0, count_req(&self->m, FUSE_WRITE, REQ_ARRIVED));
 	ASSERT_EQ(0, server_rule(self->m.ctl, &asked, RULE_ATTR_SIZE,
 				 variant->size));
-	ASSERT_EQ(0, ask_for(&self->m, variant->ask, FILE_NAME, self->fd));
+	ASSERT_EQ(0, attr_request_send(&self->m, variant->ask, FILE_NAME, self->fd));
 	check_size(_metadata, self);
 
 	/* Nor after the server has invalidated the kernel's attributes. */
 	ASSERT_EQ(1, pwrite(self->fd, self->data, 1, 0));
 	ASSERT_EQ(0, server_inval(self->m.ctl, 2, -1, 0));
-	ASSERT_EQ(0, ask_for(&self->m, variant->ask, FILE_NAME, self->fd));
+	ASSERT_EQ(0, attr_request_send(&self->m, variant->ask, FILE_NAME, self->fd));
 	check_size(_metadata, self);
 
 	expect_file(_metadata, &self->m, FILE_NAME, self->fd, self->data,
 		    self->seen, self->size);
 	/* Nor once the file is clean. */
-	ASSERT_EQ(0, ask_for(&self->m, variant->ask, FILE_NAME, self->fd));
+	ASSERT_EQ(0, attr_request_send(&self->m, variant->ask, FILE_NAME, self->fd));
 	check_size(_metadata, self);
 }
 

@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 
 #include "common.h"
-#include "ask.h"
+#include "attr_request.h"
 
 #define FILE_NAME	"file"
 #define OLD_SECONDS	1000
@@ -326,16 +326,16 @@ FIXTURE(told_times)
 
 FIXTURE_VARIANT(told_times)
 {
-	const struct ask *ask;
+	const struct attr_request *ask;
 };
 
-FIXTURE_VARIANT_ADD(told_times, by_getattr) { &ask_getattr };
+FIXTURE_VARIANT_ADD(told_times, by_getattr) { &attr_request_getattr };
 
-FIXTURE_VARIANT_ADD(told_times, by_lookup) { &ask_lookup };
+FIXTURE_VARIANT_ADD(told_times, by_lookup) { &attr_request_lookup };
 
-FIXTURE_VARIANT_ADD(told_times, by_readdirplus) { &ask_readdirplus };
+FIXTURE_VARIANT_ADD(told_times, by_readdirplus) { &attr_request_readdirplus };
 
-FIXTURE_VARIANT_ADD(told_times, by_setattr) { &ask_setattr };
+FIXTURE_VARIANT_ADD(told_times, by_setattr) { &attr_request_setattr };
 
 FIXTURE_SETUP(told_times)
 {
@@ -365,17 +365,17 @@ TEST_F(told_times, times_of_server_are_ignored)
 	ASSERT_EQ(1, pwrite(fd, "x", 1, 0));
 	ASSERT_EQ(0, fstat(fd, &st));
 	ASSERT_EQ(0, server_set_times(m->ctl, FILE_NAME, OLD_SECONDS));
-	ASSERT_EQ(0, ask_for(m, variant->ask, FILE_NAME, fd));
+	ASSERT_EQ(0, attr_request_send(m, variant->ask, FILE_NAME, fd));
 	/* Once more, as fchmod sends the times to the server first. */
 	ASSERT_EQ(0, server_set_times(m->ctl, FILE_NAME, OLD_SECONDS));
-	ASSERT_EQ(0, ask_for(m, variant->ask, FILE_NAME, fd));
+	ASSERT_EQ(0, attr_request_send(m, variant->ask, FILE_NAME, fd));
 	ASSERT_EQ(0, fstat(fd, &later));
 	EXPECT_TRUE(same_time(st.st_mtim, later.st_mtim)) {
 		TH_LOG("the kernel took the mtime of the reply");
 	}
 	/* fchmod changes ctime itself. */
 	EXPECT_LT(OLD_SECONDS, later.st_ctim.tv_sec);
-	if (variant->ask != &ask_setattr)
+	if (variant->ask != &attr_request_setattr)
 		EXPECT_TRUE(same_time(st.st_ctim, later.st_ctim));
 	/* Another tick than that of the first write. */
 	ASSERT_EQ(0, make_file_old(fd));

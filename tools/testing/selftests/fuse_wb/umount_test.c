@@ -248,7 +248,7 @@ TEST_F(unmount, last_reference_after_lazy_umount_does_not_wait)
 	check_returned(_metadata, call_unmount(self, MNT_DETACH));
 	ASSERT_EQ(0, kill(self->pid, SIGKILL));
 	ASSERT_NE(0, await_req(&self->m, FUSE_WRITE, REQ_ARRIVED, 1));
-	/* For fences; the guard has its own copy. */
+	/* For fences; the watchdog has its own copy. */
 	snprintf(self->m.dir, sizeof(self->m.dir), "/proc/self/fd/%d", dir);
 	gone = task_settles(&self->m, self->pid);
 	ASSERT_LE(0, gone);

@@ -109,7 +109,7 @@ static inline void mnt_teardown(struct __test_metadata *_metadata,
 	 * Not in EXPECT_EQ()'s block: that always runs after a failed ASSERT.
 	 */
 	if (ret) {
-		TH_LOG("cleanup was incomplete, or the guard had to act");
+		TH_LOG("cleanup was incomplete, or the watchdog had to act");
 		failed = true;
 	}
 	if (failed)

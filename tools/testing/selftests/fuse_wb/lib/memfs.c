@@ -18,11 +18,11 @@
 #include <time.h>
 #include <fuse_lowlevel.h>
 
-#include "memask.h"
-#include "memdir.h"
+#include "fs_query.h"
+#include "fs_dir.h"
 #include "memfs.h"
-#include "memlock.h"
-#include "memname.h"
+#include "fs_lock.h"
+#include "fs_name.h"
 #include "server.h"
 
 static struct memfs *req_memfs(fuse_req_t req)
@@ -466,26 +466,26 @@ const struct fuse_lowlevel_ops memfs_ops = {
 	.getattr	= do_getattr,
 	.setattr	= do_setattr,
 	.create		= do_create,
-	.mknod		= memname_mknod,
-	.mkdir		= memname_mkdir,
-	.symlink	= memname_symlink,
-	.readlink	= memname_readlink,
+	.mknod		= fs_name_mknod,
+	.mkdir		= fs_name_mkdir,
+	.symlink	= fs_name_symlink,
+	.readlink	= fs_name_readlink,
 	.rename		= do_rename,
 	.unlink		= do_unlink,
-	.rmdir		= memname_rmdir,
+	.rmdir		= fs_name_rmdir,
 	.open		= do_open,
 	.release	= do_release,
 	.read		= do_read,
 	.write		= do_write,
 	.flush		= do_flush,
 	.fsync		= do_fsync,
-	.getlk		= memlock_getlk,
-	.setlk		= memlock_setlk,
-	.flock		= memlock_flock,
+	.getlk		= fs_lock_getlk,
+	.setlk		= fs_lock_setlk,
+	.flock		= fs_lock_flock,
 	.fallocate	= do_fallocate,
-	.lseek		= memask_lseek,
-	.ioctl		= memask_ioctl,
+	.lseek		= fs_query_lseek,
+	.ioctl		= fs_query_ioctl,
 	.copy_file_range = do_copy_file_range,
-	.readdir	= memdir_readdir,
-	.readdirplus	= memdir_readdirplus,
+	.readdir	= fs_dir_readdir,
+	.readdirplus	= fs_dir_readdirplus,
 };

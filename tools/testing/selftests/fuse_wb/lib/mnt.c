@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* One FUSE mount with its server and its guard, see mnt.h. */
+/* One FUSE mount with its server and its watchdog, see mnt.h. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -93,7 +93,7 @@ static int mount_fuse(struct mnt *m, int dev_fd, bool dirty_limit)
 	if (mount("fuse_wb", m->dir, "fuse", MS_NOSUID | MS_NODEV, opts))
 		return failed("mounting FUSE");
 	m->minor = mount_minor(m->dir);
-	m->guard.note->minor = m->minor;
+	m->watchdog.note->minor = m->minor;
 	if (!m->minor) {
 		fprintf(stderr, "# %s is not in mountinfo\n", m->dir);
 		return -1;
@@ -109,10 +109,10 @@ static int mount_fuse(struct mnt *m, int dev_fd, bool dirty_limit)
 static int make_dir(struct mnt *m)
 {
 	const char *tmp = getenv("TMPDIR");
-	char *dir = m->guard.note->dir;
+	char *dir = m->watchdog.note->dir;
 
-	/* Tell the guard the name before the directory exists. */
-	snprintf(dir, sizeof(m->guard.note->dir), "%s/fuse_wb.XXXXXX",
+	/* Tell the watchdog the name before the directory exists. */
+	snprintf(dir, sizeof(m->watchdog.note->dir), "%s/fuse_wb.XXXXXX",
 		 tmp ? tmp : "/tmp");
 	if (!mkdtemp(dir)) {
 		fprintf(stderr, "# cannot make %s: %s; set TMPDIR?\n", dir,
@@ -135,8 +135,8 @@ int mnt_start(struct mnt *m, const struct server_opts *opts)
 		return failed("memory for the log");
 	if (enter_namespace())
 		return -1;
-	if (guard_start(&m->guard, m->test, m->seconds, m->log))
-		return failed("starting the guard");
+	if (watchdog_start(&m->watchdog, m->test, m->seconds, m->log))
+		return failed("starting the watchdog");
 	if (make_dir(m))
 		return -1;
 
@@ -147,7 +147,7 @@ int mnt_start(struct mnt *m, const struct server_opts *opts)
 	ret = mount_fuse(m, dev_fd, opts->dirty_limit);
 	if (!ret) {
 		m->server = server_start(opts, dev_fd, m->log, &m->ctl);
-		m->guard.note->server = m->server > 0 ? m->server : 0;
+		m->watchdog.note->server = m->server > 0 ? m->server : 0;
 		if (m->server < 0)
 			ret = failed("starting the server");
 	}
@@ -183,8 +183,8 @@ int mnt_stop(struct mnt *m)
 {
 	int ret;
 
-	ret = guard_finish(&m->guard);
-	/* If the guard failed, the server may be alive: do not wait for it. */
+	ret = watchdog_finish(&m->watchdog);
+	/* If the watchdog failed, the server may be alive: do not wait for it. */
 	if (ret && m->server > 0)
 		kill(m->server, SIGKILL);
 	if (!ret && m->server > 0)

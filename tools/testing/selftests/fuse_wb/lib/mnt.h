@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * One FUSE mount with its server and its guard, and the functions for tests.
+ * One FUSE mount with its server and its watchdog, and the functions for tests.
  *
  * The functions that return int return 0, or -1 after printing what went wrong.
  */
@@ -13,7 +13,7 @@
 #include <linux/types.h>
 
 #include "call.h"
-#include "guard.h"
+#include "watchdog.h"
 #include "reqlog.h"
 #include "server.h"
 
@@ -22,7 +22,7 @@
 /**
  * struct mnt - one FUSE mount, in the test's private mount namespace
  * @test: the test's full name, "fixture.variant.test"
- * @seconds: after which the guard ends the test; 0: GUARD_SECONDS
+ * @seconds: after which the watchdog ends the test; 0: WATCHDOG_SECONDS
  * @dir: the mount point
  * @minor: the connection's number under fusectl
  * @abort_fd: /sys/fs/fuse/connections/<minor>/abort
@@ -30,7 +30,7 @@
  * @dev: the number of the server's descriptor of /dev/fuse
  * @server: the server's pid
  * @log: the server's log
- * @guard: the process that cleans up
+ * @watchdog: the process that cleans up
  * @calls: the calls that threads of the test have in flight
  * @fences: fences sent so far
  */
@@ -44,7 +44,7 @@ struct mnt {
 	int dev;
 	pid_t server;
 	struct reqlog *log;
-	struct guard guard;
+	struct watchdog watchdog;
 	struct call *calls;
 	unsigned int fences;
 };

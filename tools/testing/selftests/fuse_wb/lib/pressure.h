@@ -34,7 +34,7 @@ struct dirtier {
  */
 #define DIRTY_RUN	64
 
-/* The timeouts of such a test: of the guard, and of the harness. */
+/* The timeouts of such a test: of the watchdog, and of the harness. */
 #define PRESSURE_SECONDS	110
 #define PRESSURE_TIMEOUT	120
 

@@ -187,7 +187,7 @@ void reqlog_dump(struct reqlog *log, FILE *out)
 		fprintf(out, "# the server's log: the same %u entries\n", nr);
 		return;
 	}
-	/* Written in one piece: the guard may print simultaneously. */
+	/* Written in one piece: the watchdog may print simultaneously. */
 	mem = open_memstream(&text, &size);
 	if (!mem)
 		return;

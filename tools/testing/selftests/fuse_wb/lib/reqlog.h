@@ -2,7 +2,7 @@
 /*
  * The ordered log of the requests that reached the server and of its replies.
  *
- * It is in memory shared by the server, the test and the guard.  Only the
+ * It is in memory shared by the server, the test and the watchdog.  Only the
  * server writes, under its own lock, and it only appends: an entry is complete
  * before the count that covers it is published.  So readers need no lock, and a
  * process that is killed at any point cannot leave one locked.  The count is a

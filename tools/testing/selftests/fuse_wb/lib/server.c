@@ -43,7 +43,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "amend.h"
+#include "reply_patch.h"
 #include "engine.h"
 #include "proc.h"
 
@@ -132,33 +132,33 @@ static ssize_t srv_read(int fd, void *buf, size_t len, void *userdata)
 }
 
 /* Apply the options and the rule to the reply to the current request. */
-static void amend_reply(struct server *srv, struct iovec *iov, int count)
+static void reply_patch_reply(struct server *srv, struct iovec *iov, int count)
 {
 	const struct rule *rule = srv->reply.rule;
 	bool resize = rule && rule->act == RULE_SIZE;
 
 	switch (srv->reply.req ? srv->reply.req->opcode : 0) {
 	case FUSE_INIT:
-		amend_init(iov, count, srv->opts->init_flags,
-			   srv->opts->max_pages, srv->opts->max_stack_depth);
+		reply_patch_init(iov, count, srv->opts->init_flags,
+				 srv->opts->max_pages, srv->opts->max_stack_depth);
 		break;
 	case FUSE_OPEN:
 	case FUSE_CREATE:
-		srv->reply.fh = amend_open(iov, count, srv->open_flags,
-					   srv->backing_id);
+		srv->reply.fh = reply_patch_open(iov, count, srv->open_flags,
+						 srv->backing_id);
 		break;
 	case FUSE_READ:
 		if (resize)
-			amend_read(iov, count, rule->arg);
+			reply_patch_read(iov, count, rule->arg);
 		break;
 	case FUSE_WRITE:
 		if (resize)
-			amend_write(iov, count, rule->arg);
+			reply_patch_write(iov, count, rule->arg);
 		break;
 	default:
 		if (rule && rule->act == RULE_ATTR_SIZE)
-			amend_size(iov, count, srv->reply.req->opcode,
-				   rule->arg);
+			reply_patch_size(iov, count, srv->reply.req->opcode,
+					 rule->arg);
 	}
 }
 
@@ -192,7 +192,7 @@ static ssize_t srv_writev(int fd, struct iovec *iov, int count, void *userdata)
 				   ret < 0 ? errno : 0);
 		return ret;
 	}
-	amend_reply(srv, iov, count);
+	reply_patch_reply(srv, iov, count);
 	ret = devio_writev(&srv->io, iov, count);
 	srv->reply.given = true;
 	srv->reply.err = -out->error;
@@ -279,9 +279,9 @@ static void handle_request(struct server *srv, const struct fuse_buf *buf,
 	srv->reply = (struct reply){ .req = req, .rule = rule };
 	if (rule && rule->act == RULE_SIZE &&
 	    req->opcode == FUSE_COPY_FILE_RANGE)
-		amend_copy(buf->mem, rule->arg);
+		reply_patch_copy(buf->mem, rule->arg);
 	if (rule && rule->act == RULE_LACK)
-		amend_unknown(buf->mem);
+		reply_patch_unknown(buf->mem);
 	if (rule && rule->act == RULE_ERRNO)
 		reply_errno(srv, req, rule->arg);
 	else
@@ -481,7 +481,7 @@ pid_t server_start(const struct server_opts *opts, int dev_fd,
 	srv.ctl_fd = sv[1];
 	pthread_mutex_init(&srv.receiving, NULL);
 	pthread_mutex_init(&srv.lock, NULL);
-	/* The guard must notice the test's end, so keep no other descriptor. */
+	/* The watchdog must notice the test's end, so keep no other descriptor. */
 	close_all_but(dev_fd, sv[1]);
 	_exit(server_run(&srv));
 }

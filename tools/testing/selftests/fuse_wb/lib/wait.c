@@ -13,7 +13,7 @@
 
 #include "wait.h"
 
-/* GUARD_SECONDS, and what the guard does then, have to fit into the harness's 30 s. */
+/* WATCHDOG_SECONDS, and what the watchdog does then, have to fit into the harness's 30 s. */
 #define LONGEST		16
 #define USUAL		8
 #define QUICK		4

@@ -9,7 +9,7 @@
 
 /*
  * How many seconds tests wait for anything: FUSE_WB_WAIT_SECONDS, at most 16, or else 8.
- * The guard's deadline is longer.  A test that is expected to fail waits for 4 seconds,
+ * The watchdog's deadline is longer.  A test that is expected to fail waits for 4 seconds,
  * see wait_expect_failure().
  */
 #define WAIT_SECONDS	wait_seconds()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Make free memory scarce, see memhog.h. */
+/* Make free memory scarce, see memory_hog.h. */
 
 #include <errno.h>
 #include <signal.h>
@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "memblock.h"
-#include "memhog.h"
+#include "memory_block.h"
+#include "memory_hog.h"
 #include "proc.h"
 
 #define NODE		"/sys/devices/system/node/node%d"
@@ -58,7 +58,7 @@ static int write_number(const char *path, long value)
 	return write_file(path, text);
 }
 
-int memhog_take(struct memhog *hog, size_t left)
+int memory_hog_take(struct memory_hog *hog, size_t left)
 {
 	int node = movable_node();
 	long more;
@@ -76,7 +76,7 @@ int memhog_take(struct memhog *hog, size_t left)
 	return 0;
 }
 
-int memhog_give_back(struct memhog *hog)
+int memory_hog_give_back(struct memory_hog *hog)
 {
 	if (!hog->path[0])
 		return 0;

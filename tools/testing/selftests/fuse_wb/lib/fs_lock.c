@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Locks of the server's files, see memlock.h. */
+/* Locks of the server's files, see fs_lock.h. */
 
 #define FUSE_USE_VERSION 314
 
 #include <fcntl.h>
 
-#include "memlock.h"
+#include "fs_lock.h"
 
-void memlock_getlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
+void fs_lock_getlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
 		   struct flock *lock)
 {
 	(void)node;
@@ -16,7 +16,7 @@ void memlock_getlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
 	fuse_reply_lock(req, lock);
 }
 
-void memlock_setlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
+void fs_lock_setlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
 		   struct flock *lock, int sleep)
 {
 	(void)node;
@@ -26,7 +26,7 @@ void memlock_setlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
 	fuse_reply_err(req, 0);
 }
 
-void memlock_flock(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
+void fs_lock_flock(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
 		   int op)
 {
 	(void)node;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Names that are not regular files, see memname.h. */
+/* Names that are not regular files, see fs_name.h. */
 
 #define FUSE_USE_VERSION 314
 
@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "memfs.h"
-#include "memname.h"
+#include "fs_name.h"
 #include "server.h"
 
 static struct memfs *req_memfs(fuse_req_t req)
@@ -39,26 +39,26 @@ static void make_name(fuse_req_t req, fuse_ino_t parent, const char *name,
 	fuse_reply_entry(req, &e);
 }
 
-void memname_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
+void fs_name_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
 		   mode_t mode, dev_t rdev)
 {
 	(void)rdev;
 	make_name(req, parent, name, mode, "");
 }
 
-void memname_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
+void fs_name_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
 		   mode_t mode)
 {
 	make_name(req, parent, name, S_IFDIR | mode, "");
 }
 
-void memname_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
+void fs_name_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
 		     const char *name)
 {
 	make_name(req, parent, name, S_IFLNK | 0777, target);
 }
 
-void memname_readlink(fuse_req_t req, fuse_ino_t node)
+void fs_name_readlink(fuse_req_t req, fuse_ino_t node)
 {
 	char target[256] = "";
 
@@ -66,7 +66,7 @@ void memname_readlink(fuse_req_t req, fuse_ino_t node)
 	fuse_reply_readlink(req, target);
 }
 
-void memname_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+void fs_name_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	(void)parent;
 	fuse_reply_err(req, -memfs_unlink(req_memfs(req), name));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Memory blocks that can be taken offline, and which pages they contain. */
 
-#ifndef FUSE_WB_MEMBLOCK_H
-#define FUSE_WB_MEMBLOCK_H
+#ifndef FUSE_WB_MEMORY_BLOCK_H
+#define FUSE_WB_MEMORY_BLOCK_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A process that cleans up after one test, see guard.h. */
+/* A process that cleans up after one test, see watchdog.h. */
 
 #include <errno.h>
 #include <poll.h>
@@ -15,13 +15,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "guard.h"
+#include "watchdog.h"
 #include "proc.h"
 #include "reqlog.h"
 #include "wait.h"
 
-/* How often the guard checks whether the test is still alive. */
-#define GUARD_POLL_MSEC	250
+/* How often the watchdog checks whether the test is still alive. */
+#define WATCHDOG_POLL_MSEC	250
 
 enum cause {
 	ASKED,
@@ -29,10 +29,10 @@ enum cause {
 	DEADLINE,
 };
 
-enum guard_status {
-	GUARD_CLEAN,
-	GUARD_ACTED_ALONE,
-	GUARD_FAILED,
+enum watchdog_status {
+	WATCHDOG_CLEAN,
+	WATCHDOG_ACTED_ALONE,
+	WATCHDOG_FAILED,
 };
 
 int abort_connection(unsigned int minor)
@@ -56,7 +56,7 @@ static enum cause wait_for_cause(int fd, pid_t test, unsigned int seconds)
 	 * on this socket included, come after its descriptors have been closed,
 	 * and that may wait for the server.
 	 */
-	while (poll(&p, 1, GUARD_POLL_MSEC) != 1) {
+	while (poll(&p, 1, WATCHDOG_POLL_MSEC) != 1) {
 		if (now_usec() >= deadline)
 			return DEADLINE;
 		if (task_dying(test))
@@ -66,7 +66,7 @@ static enum cause wait_for_cause(int fd, pid_t test, unsigned int seconds)
 }
 
 /* Return: whether all is clean; leftovers are printed to @out. */
-static bool clean_up(const struct guard_note *note, FILE *out)
+static bool clean_up(const struct watchdog_note *note, FILE *out)
 {
 	unsigned int minor = note->minor;
 	bool clean = true;
@@ -103,8 +103,8 @@ static bool clean_up(const struct guard_note *note, FILE *out)
 	return clean;
 }
 
-static int guard_run(int fd, pid_t test, const struct guard_note *note,
-		     struct reqlog *log)
+static int watchdog_run(int fd, pid_t test, const struct watchdog_note *note,
+			struct reqlog *log)
 {
 	enum cause cause = wait_for_cause(fd, test, note->seconds);
 	char *text = NULL;
@@ -117,28 +117,28 @@ static int guard_run(int fd, pid_t test, const struct guard_note *note,
 	if (!out)
 		out = stderr;
 	if (cause == TEST_GONE)
-		fprintf(out, "# guard: %s exited without cleaning up\n",
+		fprintf(out, "# watchdog: %s exited without cleaning up\n",
 			note->test);
 	if (cause == DEADLINE) {
-		fprintf(out, "# guard: %s is not done after %u s, its threads:\n",
+		fprintf(out, "# watchdog: %s is not done after %u s, its threads:\n",
 			note->test, note->seconds);
 		process_print(out, test);
 	}
 	clean = clean_up(note, out);
 	if (cause != ASKED)
-		fprintf(out, "# guard: aborted the connection and unmounted\n");
+		fprintf(out, "# watchdog: aborted the connection and unmounted\n");
 	if (cause == DEADLINE)
 		reqlog_dump(log, out);
 	fflush(out);
 	if (size && fwrite(text, 1, size, stderr) != size)
-		return GUARD_FAILED;
+		return WATCHDOG_FAILED;
 	if (!clean)
-		return GUARD_FAILED;
-	return cause == ASKED ? GUARD_CLEAN : GUARD_ACTED_ALONE;
+		return WATCHDOG_FAILED;
+	return cause == ASKED ? WATCHDOG_CLEAN : WATCHDOG_ACTED_ALONE;
 }
 
-int guard_start(struct guard *g, const char *test, unsigned int seconds,
-		struct reqlog *log)
+int watchdog_start(struct watchdog *g, const char *test, unsigned int seconds,
+		   struct reqlog *log)
 {
 	pid_t test_pid = getpid();
 	int sv[2];
@@ -148,8 +148,8 @@ int guard_start(struct guard *g, const char *test, unsigned int seconds,
 	if (g->note == MAP_FAILED)
 		return -1;
 	snprintf(g->note->test, sizeof(g->note->test), "%s", test);
-	g->note->seconds = seconds ? seconds : GUARD_SECONDS;
-	/* A socket pair: writing to a dead guard must not raise SIGPIPE. */
+	g->note->seconds = seconds ? seconds : WATCHDOG_SECONDS;
+	/* A socket pair: writing to a dead watchdog must not raise SIGPIPE. */
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return -1;
 
@@ -164,11 +164,11 @@ int guard_start(struct guard *g, const char *test, unsigned int seconds,
 	setsid();
 	signal(SIGPIPE, SIG_IGN);
 	close_all_but(sv[1], -1);
-	_exit(guard_run(sv[1], test_pid, g->note, log));
+	_exit(watchdog_run(sv[1], test_pid, g->note, log));
 }
 
-/* Wait for the guard to exit.  Return: its wait status, -1 on timeout. */
-static int guard_wait(pid_t pid)
+/* Wait for the watchdog to exit.  Return: its wait status, -1 on timeout. */
+static int watchdog_wait(pid_t pid)
 {
 	struct pollfd p = { .events = POLLIN };
 	int status = -1;
@@ -182,7 +182,7 @@ static int guard_wait(pid_t pid)
 	return status;
 }
 
-int guard_finish(struct guard *g)
+int watchdog_finish(struct watchdog *g)
 {
 	int status, ret = 0;
 
@@ -190,13 +190,13 @@ int guard_finish(struct guard *g)
 		return 0;
 	/* It may have exited, if it had to act on its own: its status tells. */
 	send(g->fd, "q", 1, MSG_NOSIGNAL);
-	status = guard_wait(g->pid);
+	status = watchdog_wait(g->pid);
 	if (status == -1) {
-		fprintf(stderr, "# the guard did not exit within %d s\n",
+		fprintf(stderr, "# the watchdog did not exit within %d s\n",
 			WAIT_SECONDS);
 		ret = -1;
 	} else if (status) {
-		fprintf(stderr, "# the guard exited with status %#x\n", status);
+		fprintf(stderr, "# the watchdog exited with status %#x\n", status);
 		ret = -1;
 	}
 	close(g->fd);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Changes to replies that libfuse 3.14 has no interface for, see amend.h. */
+/* Changes to replies that libfuse 3.14 has no interface for, see reply_patch.h. */
 
 #include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <linux/fuse.h>
 
-#include "amend.h"
+#include "reply_patch.h"
 
 /*
  * The last @size bytes of a successful reply; NULL when it is too short.  OPEN
@@ -21,8 +21,8 @@ static void *body_end(struct iovec *iov, int count, size_t size)
 	return (char *)iov[1].iov_base + iov[1].iov_len - size;
 }
 
-void amend_init(struct iovec *iov, int count, __u64 flags,
-		unsigned int max_pages, unsigned int max_stack_depth)
+void reply_patch_init(struct iovec *iov, int count, __u64 flags,
+		      unsigned int max_pages, unsigned int max_stack_depth)
 {
 	struct fuse_init_out *init = body_end(iov, count, sizeof(*init));
 
@@ -41,7 +41,7 @@ void amend_init(struct iovec *iov, int count, __u64 flags,
 	memcpy(&init->flags2 + 1, &max_stack_depth, sizeof(__u32));
 }
 
-__u64 amend_open(struct iovec *iov, int count, __u32 flags, int backing_id)
+__u64 reply_patch_open(struct iovec *iov, int count, __u32 flags, int backing_id)
 {
 	struct fuse_open_out *open = body_end(iov, count, sizeof(*open));
 
@@ -53,12 +53,12 @@ __u64 amend_open(struct iovec *iov, int count, __u32 flags, int backing_id)
 	return open->fh;
 }
 
-void amend_unknown(void *request)
+void reply_patch_unknown(void *request)
 {
 	((struct fuse_in_header *)request)->opcode = 0xffff;
 }
 
-void amend_copy(void *request, __u64 size)
+void reply_patch_copy(void *request, __u64 size)
 {
 	struct fuse_copy_file_range_in *copy =
 		(void *)((struct fuse_in_header *)request + 1);
@@ -67,7 +67,7 @@ void amend_copy(void *request, __u64 size)
 		copy->len = size;
 }
 
-void amend_read(struct iovec *iov, int count, __u64 size)
+void reply_patch_read(struct iovec *iov, int count, __u64 size)
 {
 	struct fuse_out_header *out = iov[0].iov_base;
 
@@ -77,7 +77,7 @@ void amend_read(struct iovec *iov, int count, __u64 size)
 	iov[1].iov_len = size;
 }
 
-void amend_write(struct iovec *iov, int count, __u32 size)
+void reply_patch_write(struct iovec *iov, int count, __u32 size)
 {
 	struct fuse_write_out *write = body_end(iov, count, sizeof(*write));
 
@@ -91,7 +91,7 @@ static void set_size(struct fuse_attr *attr, __u64 size)
 		attr->size = size;
 }
 
-static void amend_entries(char *buf, size_t len, __u64 size)
+static void reply_patch_entries(char *buf, size_t len, __u64 size)
 {
 	struct fuse_direntplus *entry;
 
@@ -105,7 +105,7 @@ static void amend_entries(char *buf, size_t len, __u64 size)
 	}
 }
 
-void amend_size(struct iovec *iov, int count, __u32 opcode, __u64 size)
+void reply_patch_size(struct iovec *iov, int count, __u32 opcode, __u64 size)
 {
 	struct fuse_entry_out *entry = body_end(iov, count, sizeof(*entry));
 	struct fuse_attr_out *attr = body_end(iov, count, sizeof(*attr));
@@ -122,7 +122,7 @@ void amend_size(struct iovec *iov, int count, __u32 opcode, __u64 size)
 		break;
 	case FUSE_READDIRPLUS:
 		if (attr)
-			amend_entries(iov[1].iov_base, iov[1].iov_len, size);
+			reply_patch_entries(iov[1].iov_base, iov[1].iov_len, size);
 		break;
 	}
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Memory blocks that can be taken offline, see memblock.h. */
+/* Memory blocks that can be taken offline, see memory_block.h. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include <linux/mempolicy.h>
 
 #include "call.h"
-#include "memblock.h"
+#include "memory_block.h"
 #include "mnt.h"
 #include "proc.h"
 #include "wait.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Requests that query the data of a file, see memask.h. */
+/* Requests that query the data of a file, see fs_query.h. */
 
 #define FUSE_USE_VERSION 314
 
@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <unistd.h>
 
-#include "memask.h"
+#include "fs_query.h"
 #include "memfs.h"
 #include "server.h"
 
@@ -21,14 +21,14 @@ static bool is_hole(const struct memfile *file, off_t block)
 {
 	off_t i;
 
-	for (i = block; i < block + MEMASK_BLOCK && i < file->attr.st_size; i++)
+	for (i = block; i < block + FS_QUERY_BLOCK && i < file->attr.st_size; i++)
 		if (file->data[i])
 			return false;
 	return true;
 }
 
-void memask_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
-		  struct fuse_file_info *fi)
+void fs_query_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
+		    struct fuse_file_info *fi)
 {
 	const struct memfile *file = asked_file(req, node);
 	bool hole = whence == SEEK_HOLE;
@@ -39,8 +39,8 @@ void memask_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
 		fuse_reply_err(req, ENXIO);
 		return;
 	}
-	for (block = off - off % MEMASK_BLOCK; block < file->attr.st_size;
-	     block += MEMASK_BLOCK) {
+	for (block = off - off % FS_QUERY_BLOCK; block < file->attr.st_size;
+	     block += FS_QUERY_BLOCK) {
 		if (is_hole(file, block) == hole) {
 			fuse_reply_lseek(req, block > off ? block : off);
 			return;
@@ -53,8 +53,8 @@ void memask_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
 		fuse_reply_err(req, ENXIO);
 }
 
-void memask_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
-		  struct fuse_file_info *fi, unsigned int flags,
+void fs_query_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
+		    struct fuse_file_info *fi, unsigned int flags,
 		  const void *in, size_t in_len, size_t out_len)
 {
 	const struct memfile *file = asked_file(req, node);
@@ -66,7 +66,7 @@ void memask_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
 	(void)flags;
 	(void)in;
 	(void)in_len;
-	if (cmd != MEMASK_SUM || out_len < sizeof(sum)) {
+	if (cmd != FS_QUERY_SUM || out_len < sizeof(sum)) {
 		fuse_reply_err(req, ENOTTY);
 		return;
 	}

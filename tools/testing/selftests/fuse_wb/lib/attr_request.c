@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Making the server send the attributes of a file, see ask.h. */
+/* Making the server send the attributes of a file, see attr_request.h. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ask.h"
+#include "attr_request.h"
 
 static int do_getattr(struct mnt *m, const char *name, int fd)
 {
@@ -51,12 +51,12 @@ static int do_setattr(struct mnt *m, const char *name, int fd)
 	return fchmod(fd, 0640);
 }
 
-const struct ask ask_getattr = { FUSE_GETATTR, do_getattr };
-const struct ask ask_lookup = { FUSE_LOOKUP, do_lookup };
-const struct ask ask_readdirplus = { FUSE_READDIRPLUS, do_readdirplus };
-const struct ask ask_setattr = { FUSE_SETATTR, do_setattr };
+const struct attr_request attr_request_getattr = { FUSE_GETATTR, do_getattr };
+const struct attr_request attr_request_lookup = { FUSE_LOOKUP, do_lookup };
+const struct attr_request attr_request_readdirplus = { FUSE_READDIRPLUS, do_readdirplus };
+const struct attr_request attr_request_setattr = { FUSE_SETATTR, do_setattr };
 
-int ask_for(struct mnt *m, const struct ask *ask, const char *name, int fd)
+int attr_request_send(struct mnt *m, const struct attr_request *ask, const char *name, int fd)
 {
 	int before = count_req(m, ask->opcode, REQ_ARRIVED);
 

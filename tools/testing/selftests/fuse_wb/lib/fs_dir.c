@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The names in the root directory, see memdir.h. */
+/* The names in the root directory, see fs_dir.h. */
 
 #define FUSE_USE_VERSION 314
 
 #include <stdlib.h>
 
-#include "memdir.h"
+#include "fs_dir.h"
 #include "memfs.h"
 #include "server.h"
 
@@ -47,7 +47,7 @@ static void read_names(fuse_req_t req, size_t size, off_t off, bool plus)
 	free(buf);
 }
 
-void memdir_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t off,
+void fs_dir_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
 	(void)node;
@@ -55,7 +55,7 @@ void memdir_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t off,
 	read_names(req, size, off, false);
 }
 
-void memdir_readdirplus(fuse_req_t req, fuse_ino_t node, size_t size, off_t off,
+void fs_dir_readdirplus(fuse_req_t req, fuse_ino_t node, size_t size, off_t off,
 			struct fuse_file_info *fi)
 {
 	(void)node;
