@@ -148,7 +148,8 @@ entries_built()
 	local half=$((($(series_entries | wc -l) + 1) / 2))
 
 	case $1 in
-	first-half) series_entries | head -n "$half" ;;
+	# Not head: it would end before all entries are written, and fail the pipe.
+	first-half) series_entries | sed -n "1,${half}p" ;;
 	second-half) series_entries | tail -n "+$((half + 1))" ;;
 	um) group_ends ;;
 	esac
@@ -201,7 +202,7 @@ for ARCH in um x86_64; do
 	"$TOP/scripts/kernel.sh" config
 done
 unlock_kernels
-pids=()
+declare -A parts
 for part in um first-half second-half; do
 	ARCH=x86_64
 	[ "$part" != um ] || ARCH=um
@@ -210,11 +211,16 @@ for part in um first-half second-half; do
 	OBJ=$EACH/obj
 	mkdir -p "$EACH"
 	start check_part "$part" 2>"$EACH/errors"
-	pids+=("$child")
+	parts[$child]=$part
 done
 status=0
-for pid in "${pids[@]}"; do
-	finish "$pid" || status=$?
+for pid in "${!parts[@]}"; do
+	ended=0
+	finish "$pid" || ended=$?
+	if [ "$ended" != 0 ]; then
+		echo "fuse_wb: ${parts[$pid]}: ended with status $ended" >>"$WORK/each/${parts[$pid]}/errors"
+		status=$ended
+	fi
 done
 # Repeat the errors at the end: those of one part may be far up in the output.
 [ "$status" = 0 ] || tail -n 20 "$WORK"/each/*/errors >&2
