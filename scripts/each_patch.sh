@@ -22,6 +22,14 @@ configure()
 	build olddefconfig prepare
 }
 
+entry_files()
+{
+	case $1 in
+	+*) overlay_files "${1#+}" ;;
+	*) patch_files "$TOP/$1" ;;
+	esac
+}
+
 # Restore the tree to its state without any patch. No file that the patches touch may
 # be hard-linked to the base tree.
 restore_base()
@@ -37,11 +45,8 @@ restore_base()
 	touch "$EACH/files"
 	{
 		cat "$EACH/files"
-		series_patches | while read -r file; do
-			patch_files "$TOP/$file"
-		done
-		series_overlays | while read -r file; do
-			overlay_files "$file"
+		series_entries | while read -r entry; do
+			entry_files "$entry"
 		done
 	} | sort -u >"$EACH/files.new"
 	mv "$EACH/files.new" "$EACH/files"
@@ -92,14 +97,6 @@ objects()
 	printf '%s\n' fs/fuse/
 	cat "$EACH/objects"
 	! grep -q kunit-fuse "$TREE/lib/Makefile" || printf '%s\n' lib/kunit-fuse/
-}
-
-entry_files()
-{
-	case $1 in
-	+*) overlay_files "${1#+}" ;;
-	*) patch_files "$TOP/$1" ;;
-	esac
 }
 
 # The objects that an entry can have changed: all of them if it changes a header or a

@@ -17,7 +17,8 @@ check_group()
 	case $GROUP in
 	all|each) ;;
 	*)
-		list_groups | grep -qxF -e "$GROUP" ||
+		# Not -q: a sed that is not read to its end would fail.
+		list_groups | grep -xF -e "$GROUP" >/dev/null ||
 			usage_error "GROUP: '$GROUP' is no group of the series, which are: $(list_groups | tr '\n' ' ')(or 'each' of them)"
 		;;
 	esac
