@@ -34,23 +34,18 @@ print(r["passed"] + expected, r["failed"] - expected, r["skipped"])
 	count "$p" "$f" "$s"
 }
 
-# timed N COMMAND...: run a command, and record how long it took, for begin_*. A signal
-# that ends this shell ends the command as well, and the command is waited for.
+# timed N COMMAND...: run a command, and record how long it took, and its user and system
+# time. A signal that ends this shell ends the command as well, and the command is waited
+# for.
 timed()
 {
-	local n=$1 begin=$SECONDS status=0 stopped=
+	local n=$1 status=0 stopped='' TIMEFORMAT='%0R %0U %0S'
 
 	shift
 	trap 'stopped=1' INT TERM HUP
-	"$@" || status=$?
-	[ -n "$stopped" ] || took "$n" $((SECONDS - begin))
+	{ time "$@" 2>&3 || status=$?; } 3>&2 2>"$O/logs/step-$n.took"
+	[ -z "$stopped" ] || rm -f "$O/logs/step-$n.took"
 	return "$status"
-}
-
-# took N SECONDS
-took()
-{
-	printf '%d\n' "$2" >"$O/logs/step-$1.took"
 }
 
 # entitle N TITLE: a step begins: set its title, and drop its recorded time.
@@ -60,26 +55,28 @@ entitle()
 	rm -f "$O/logs/step-$1.took"
 }
 
-# "SECONDS N TITLE" of each step that has ended, in the order of the steps.
+# "SECONDS USER SYSTEM N TITLE" of each step that has ended, in the order of the steps.
 list_times()
 {
 	local n
 
 	for n in "${!titles[@]}"; do
-		[ ! -e "$O/logs/step-$n.took" ] ||
-			printf '%d %d %s\n' "$(cat "$O/logs/step-$n.took")" "$n" "${titles[n]}"
+		[ ! -s "$O/logs/step-$n.took" ] ||
+			printf '%s %d %s\n' "$(cat "$O/logs/step-$n.took")" "$n" "${titles[n]}"
 	done
 }
 
-# How long the steps took, and the slowest three. Some run concurrently.
+# How long the steps took, and the slowest three. Some run concurrently: the time of the
+# processors tells which of them make the others wait.
 report_times()
 {
-	local seconds n title slowest=''
+	local seconds user system n title slowest=''
 
-	while read -r seconds n title; do
-		note "$(printf '[%d/%d] took %s: %s' "$n" "$STEPS" "$(elapsed "$seconds")" "$title")"
+	while read -r seconds user system n title; do
+		note "$(printf '[%d/%d] took %s, %s of processors: %s' "$n" "$STEPS" \
+			"$(elapsed "$seconds")" "$(elapsed $((user + system)))" "$title")"
 	done < <(list_times)
-	while read -r seconds n title; do
+	while read -r seconds user system n title; do
 		slowest+="${slowest:+, }$title ($(elapsed "$seconds"))"
 	done < <(list_times | sort -s -k 1,1nr | head -n 3)
 	[ -z "$slowest" ] || note "the slowest: $slowest"
@@ -121,12 +118,11 @@ for test in [t for t in r["tests"] if t["status"] == "fail" and not t.get("expec
 # check N TITLE COMMAND...: one step that counts as one test.
 check()
 {
-	local n=$1 title=$2 status=0 begin=$SECONDS
+	local n=$1 title=$2 status=0
 
 	shift 2
 	entitle "$n" "$title"
-	step "$n/$STEPS" "$title" "$@" || status=$?
-	took "$n" $((SECONDS - begin))
+	step "$n/$STEPS" "$title" timed "$n" "$@" || status=$?
 	if [ "$status" != 0 ]; then
 		count 0 1 0
 		fail "$n"

@@ -27,14 +27,21 @@ steps 'begin 2 "beside" sleep 7' 'pid=$child' 'check 1 "first" sleep 2' 'check 3
 	'end_check 2 "beside" "$pid"' 'check 4 "fourth" true' 'end 0'
 is $? 0 "all steps pass: exit status"
 is "$(cat "$SCRATCH/out")" "4 passed, 0 failed, 0 skipped" "the counts stand alone"
-is "$(times)" "[1/4] took 0:0N: first
-[2/4] took 0:0N: beside
-[3/4] took 0:0N: third
-[4/4] took 0:0N: fourth
+is "$(times)" "[1/4] took 0:0N, 0:0N of processors: first
+[2/4] took 0:0N, 0:0N of processors: beside
+[3/4] took 0:0N, 0:0N of processors: third
+[4/4] took 0:0N, 0:0N of processors: fourth
 the slowest: beside (0:0N), third (0:0N), first (0:0N)" "each step with its time, and the slowest three"
 seconds=$(sed -n 's/.*\[2.4\] took 0:0\([0-9]\).*/\1/p' "$SCRATCH/err")
 [ "$seconds" -ge 7 ]
 ok $? "a step that runs beside others has its own time"
+
+# Two processes that run concurrently, each for two seconds of a processor.
+burn='timeout -s KILL 60 bash -c "ulimit -t 2; while :; do :; done"'
+steps "check 1 burns bash -c '$burn & $burn; wait; :'" 'check 2 idle sleep 1' 'end 0'
+says "$SCRATCH/err" '^fuse_wb: \[1/4\] took 0:[0-9]*, 0:0[345] of processors: burns$' \
+	"the time of all processors of a step"
+says "$SCRATCH/err" '^fuse_wb: \[2/4\] took 0:0[0-9], 0:00 of processors: idle$' "of that step alone"
 
 steps 'begin 1 "beside" sleep 1' 'pid=$child' 'check 2 "longer" sleep 6' 'end_check 1 "beside" "$pid"' 'end 0'
 says "$SCRATCH/err" '^fuse_wb: the slowest: longer \(0:0[0-9]\), beside \(0:0[1-5]\)$' \
@@ -43,7 +50,7 @@ says "$SCRATCH/err" '^fuse_wb: the slowest: longer \(0:0[0-9]\), beside \(0:0[1-
 steps "begin 1 beside sleep 98765.$$" 'check 2 "fails" false' 'check 3 "never" true'
 is $? 1 "a step that fails ends it: exit status"
 is "$(cat "$SCRATCH/out")" "0 passed, 1 failed, 0 skipped" "and is counted"
-is "$(times)" "[2/4] took 0:0N: fails
+is "$(times)" "[2/4] took 0:0N, 0:0N of processors: fails
 the slowest: fails (0:0N)" "what was stopped has no time"
 is "$(pgrep -f -c "sleep 98765.$$\$")" 0 "and does not run any more"
 says "$SCRATCH/err" '^fuse_wb: \[2/4\] FAILED: fails$' "the last words name it"
