@@ -18,7 +18,7 @@ find_work
 check 1 "source and series" prepare
 # prove runs one process at a time, which leaves a processor to the next two steps.
 begin_prove 2 "tests of the scripts" scripts/tests/{verdict,series,list_tests,regress,waits}.t \
-	scripts/tests/{documents,promises,follow,steps,plan,common,habits,kselftest}.t
+	scripts/tests/{documents,promises,follow,steps,plan,common,habits,kselftest,changed}.t
 scripts_tests=$child
 check 3 "patches are what make refresh writes" "$TOP/scripts/tree.sh" check
 check 4 "lint" "$TOP/scripts/lint.sh"

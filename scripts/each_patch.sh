@@ -3,15 +3,17 @@
 #
 # each_patch.sh: apply the series patch by patch, build after each patch all that it
 # may have broken, for x86_64 with W=1 and sparse, and fail on a failed build or a new
-# warning. At the end of each group of the series, which may be sent on its own, build
-# for UML as well. The two halves of the series and UML run concurrently, each in its
-# own tree: most patches change a single file, and its build uses one processor.
+# warning. A file that only includes a changed header is not compiled to its end, which
+# takes half of the time. At the end of each group of the series, which may be sent on its
+# own, build for UML as well. The two halves of the series and UML run concurrently, each
+# in its own tree: most patches change a single file, and its build uses one processor.
 
 . "$(dirname "$0")/common.sh"
 
 build()
 {
-	kmake -C "$TREE" O="$OBJ" ARCH="$ARCH" W=1 C=1 CHECK=sparse "$@"
+	kmake -C "$TREE" O="$OBJ" ARCH="$ARCH" W=1 C=1 CC="$TOP/scripts/changed.sh gcc" \
+		CHECK="$TOP/scripts/changed.sh sparse" "$@"
 }
 
 configure()
@@ -152,32 +154,41 @@ entries_built()
 	esac
 }
 
-# Apply all entries and build after those of PART. The state before the first of them
-# is the base for warnings: the other half builds the entries before.
+# build_base ENTRY: build all objects before the first entry after which PART builds. Only
+# what warns here may warn later.
+build_base()
+{
+	local targets
+
+	# Objects of a previous run are not rebuilt, and would not warn.
+	objects | sed "s#^#$OBJ/#" | xargs -r rm -rf
+	mapfile -t targets < <(objects)
+	CHANGED=
+	warnings "${targets[@]}" >"$EACH/warnings" ||
+		die "$EX_FAIL" "what comes before $1 does not build for $ARCH"
+}
+
+# Apply all entries, and build after those of PART. The other half builds the entries
+# before the first of them. CHANGED, for changed.sh, is what changed since the last build.
 check_part()
 {
 	local part=$1 built entry new targets
-	local base=1
+	local base=''
+	local -x CHANGED=
 
 	built=$(entries_built "$part")
 	restore_base
 	find_objects
 	configure
 	while read -r entry; do
-		if ! grep -qxF -e "$entry" <<<"$built"; then
-			apply_entry "$entry"
-			continue
+		if [ -z "$base" ] && { [ "$part" = um ] || grep -qxF -e "$entry" <<<"$built"; }; then
+			build_base "$entry"
+			base=1
 		fi
-		if [ "$base" = 1 ]; then
-			# Objects of a previous run are not rebuilt, and would not warn.
-			objects | sed "s#^#$OBJ/#" | xargs -r rm -rf
-			mapfile -t targets < <(objects)
-			warnings "${targets[@]}" >"$EACH/warnings" ||
-				die "$EX_FAIL" "what comes before $entry does not build for $ARCH"
-			base=0
-		fi
-		echo "$ARCH: $entry"
 		apply_entry "$entry"
+		CHANGED+="${CHANGED:+ }$(entry_files "$entry" | sed -n '/\.c$/p' | paste -s -d ' ')"
+		grep -qxF -e "$entry" <<<"$built" || continue
+		echo "$ARCH: $entry"
 		# For UML, entries before this one were not built.
 		if [ "$part" = um ]; then
 			mapfile -t targets < <(objects)
@@ -187,6 +198,7 @@ check_part()
 		warnings "${targets[@]}" >"$EACH/new" || die "$EX_FAIL" "$entry breaks the build for $ARCH"
 		new=$(sort "$EACH/new" | comm -13 "$EACH/warnings" -)
 		[ -z "$new" ] || die "$EX_FAIL" "$entry brings new warnings for $ARCH:"$'\n'"$new"
+		CHANGED=
 	done < <(series_entries)
 }
 
