@@ -58,12 +58,10 @@ chosen_cases()
 	done
 )
 
-# The script for the guest. Unless a case needs the kernel's default limits, nothing
-# is written back before fsync, so that both kernels do the same work.
-write_script()
+# Set options, times and warm, a command to run first, for the script of the guest.
+set_meter()
 {
-	local name copies arguments bounds options="-s 256M" times=1 warm=:
-
+	options="-s 256M" times=1 warm=:
 	case $METER in
 	um)
 		# The host allocates a page of UML at the first access, which takes longer
@@ -83,6 +81,15 @@ write_script()
 		options="-T -s 16M"
 		;;
 	esac
+}
+
+# The script for the guest. Unless a case needs the kernel's default limits, nothing
+# is written back before fsync, so that both kernels do the same work.
+write_script()
+{
+	local name copies arguments bounds options times warm
+
+	set_meter
 	cat <<-END
 	vm() { [ $METER = host ] || echo "\$2" >/proc/sys/vm/\$1; }
 	lift() { vm dirty_background_ratio 80; vm dirty_ratio 90; vm dirty_writeback_centisecs 0; }

@@ -27,55 +27,68 @@ is_static()
 	[ -x "$1" ] && ! readelf -l "$1" | grep INTERP
 }
 
+need_source()
+{
+	[ -n "$KSRC" ] || need linux-source-6.12 test -r "$TARBALL"
+	need xz-utils has xz
+	need patch has patch
+	need git has git
+	need rsync has rsync
+}
+
+need_kernel()
+{
+	need gcc has gcc
+	need libc6-dev test -r /usr/include/stdio.h
+	need flex has flex
+	need bison has bison
+	need bc has bc
+	need perl has perl
+	need python3 has python3
+	need libelf-dev test -r /usr/include/libelf.h
+	need ccache has ccache
+}
+
+need_guest()
+{
+	need busybox-static is_static /bin/busybox
+	[ "$ARCH" = um ] || need qemu-system-x86 has qemu-system-x86_64
+}
+
+need_tests()
+{
+	need pkg-config has pkg-config
+	need libfuse3-dev pkg-config --exists fuse3
+}
+
+need_judge()
+{
+	need libtap-formatter-junit-perl has tap2junit
+}
+
+need_fio()
+{
+	need fio has fio
+}
+
+need_bench()
+{
+	need gnuplot-nox has gnuplot
+}
+
+need_check()
+{
+	need shellcheck has shellcheck
+	need sparse has sparse
+	need codespell has codespell
+	need python3-sphinx has sphinx-build
+	need perl has prove
+}
+
 look_for()
 {
-	case $1 in
-	source)
-		[ -n "$KSRC" ] || need linux-source-6.12 test -r "$TARBALL"
-		need xz-utils has xz
-		need patch has patch
-		need git has git
-		need rsync has rsync
-		;;
-	kernel)
-		need gcc has gcc
-		need libc6-dev test -r /usr/include/stdio.h
-		need flex has flex
-		need bison has bison
-		need bc has bc
-		need perl has perl
-		need python3 has python3
-		need libelf-dev test -r /usr/include/libelf.h
-		need ccache has ccache
-		;;
-	guest)
-		need busybox-static is_static /bin/busybox
-		[ "$ARCH" = um ] || need qemu-system-x86 has qemu-system-x86_64
-		;;
-	tests)
-		need pkg-config has pkg-config
-		need libfuse3-dev pkg-config --exists fuse3
-		;;
-	judge)
-		need libtap-formatter-junit-perl has tap2junit
-		;;
-	fio)
-		need fio has fio
-		;;
-	bench)
-		need gnuplot-nox has gnuplot
-		;;
-	check)
-		need shellcheck has shellcheck
-		need sparse has sparse
-		need codespell has codespell
-		need python3-sphinx has sphinx-build
-		need perl has prove
-		;;
-	*)
-		usage_error "deps.sh: '$1' is not known"
-		;;
-	esac
+	declare -F "need_$1" >/dev/null || usage_error "deps.sh: '$1' is not known"
+	"need_$1"
 }
 
 apt_install()
