@@ -11,6 +11,8 @@
 #include <linux/fs.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -26,11 +28,16 @@
 #define FILE_NAME	"file"
 #define DISK		"/dev/ram0"
 #define MGLRU		"/sys/kernel/mm/lru_gen/enabled"
+#define PM_TEST		"/sys/power/pm_test"
+#define PM_STATE	"/sys/power/state"
+#define PM_TEST_DELAY	"/sys/module/suspend/parameters/pm_test_delay"
 
 /*
  *   cgroup of LIMIT bytes:
  *        writer ---- SIZE bytes ----> slow, holds each WRITE
  *        others ---> quick, DISK, new memory
+ *
+ * @fill, @nr: what the writer runs, and the system call that it waits in; -1: none
  */
 FIXTURE(small)
 {
@@ -40,6 +47,8 @@ FIXTURE(small)
 	struct memcg below;
 	struct memcg *tasks;
 	struct dirtier d;
+	int (*fill)(void *dirtier);
+	long nr;
 	pid_t writer;
 	char lru[16];
 };
@@ -91,6 +100,8 @@ static void use_small_cgroup(struct __test_metadata *_metadata,
 	s->d.fd = mnt_open(&s->slow, FILE_NAME, O_RDWR);
 	ASSERT_LE(0, s->d.fd);
 	s->d.size = SIZE;
+	s->fill = dirty_file;
+	s->nr = SYS_pwrite64;
 	s->tasks = &s->cg;
 	if (below) {
 		ASSERT_EQ(0, memcg_make_below(&s->below, &s->cg));
@@ -104,6 +115,8 @@ FIXTURE_SETUP(small)
 		SKIP(return, "needs CONFIG_LRU_GEN");
 	use_small_cgroup(_metadata, self, variant, variant->legacy, variant->below);
 	self->d.store = variant->store;
+	if (variant->store)
+		self->nr = -1;
 	/* Not for a skipped test, which has no teardown. */
 	if (variant->mglru && self->tasks)
 		ASSERT_EQ(0, write_file(MGLRU, "y"));
@@ -144,17 +157,16 @@ static bool writer_has_ended(struct _test_data_small *s)
  */
 static void fill_up(struct __test_metadata *_metadata, struct _test_data_small *s)
 {
-	long nr = s->d.store ? -1 : SYS_pwrite64;
 	long least = s->d.store ? LIMIT / 8 : LIMIT / 8 * 3;
 	__u64 deadline = wait_deadline();
 
 	ASSERT_EQ(0, hold_req(&s->slow, FUSE_WRITE));
-	s->writer = memcg_run(s->tasks, dirty_file, &s->d);
+	s->writer = memcg_run(s->tasks, s->fill, &s->d);
 	ASSERT_LT(0, s->writer);
 	while (!writer_has_ended(s) &&
 	       (memcg_usage(&s->cg) < least ||
 		!count_req(&s->slow, FUSE_WRITE, REQ_ARRIVED) ||
-		!process_blocked_in(s->writer, nr))) {
+		!process_blocked_in(s->writer, s->nr))) {
 		ASSERT_GT(deadline, now_usec()) {
 			TH_LOG("the writer neither blocked nor ended, %ld of %lu bytes are charged",
 			       memcg_usage(&s->cg), LIMIT);
@@ -281,6 +293,110 @@ TEST_F_TIMEOUT(disk, writer_of_a_disk_does_not_wait_for_the_server,
 		TH_LOG("a writer of " DISK " waits for a FUSE server");
 	}
 	EXPECT_EQ(0, find_req(&self->s.slow, FUSE_WRITE, REQ_REPLIED, 1));
+}
+
+/*
+ * Suspend freezes a writer where it waits.  One that it may not freeze there, as it
+ * uses a buffer of the kernel, returns.
+ */
+FIXTURE(suspended)
+{
+	struct _test_data_small s;
+};
+
+FIXTURE_VARIANT(suspended)
+{
+	bool legacy;
+	bool sendfile;
+};
+
+FIXTURE_VARIANT_ADD(suspended, v2_write) { .legacy = false };
+FIXTURE_VARIANT_ADD(suspended, v1_write) { .legacy = true };
+FIXTURE_VARIANT_ADD(suspended, v2_sendfile) { .sendfile = true };
+FIXTURE_VARIANT_ADD(suspended, v1_sendfile) { .legacy = true, .sendfile = true };
+
+/* Of a file without data, which takes no memory. */
+static int send_holes(void *dirtier)
+{
+	const struct dirtier *d = dirtier;
+	int holes = memfd_create("holes", MFD_CLOEXEC);
+	off_t at = 0;
+
+	write_file("/proc/self/oom_score_adj", "1000");
+	if (holes < 0 || ftruncate(holes, d->size))
+		return 1;
+	while (at < (off_t)d->size) {
+		if (sendfile(d->fd, holes, &at, d->size - at) < 0)
+			return 2;
+	}
+	return 0;
+}
+
+FIXTURE_SETUP(suspended)
+{
+	if (access(PM_TEST, F_OK) || access(PM_STATE, F_OK))
+		SKIP(return, "needs CONFIG_SUSPEND and CONFIG_PM_DEBUG");
+	use_small_cgroup(_metadata, &self->s, variant, variant->legacy, false);
+	if (variant->sendfile) {
+		self->s.fill = send_holes;
+		self->s.nr = SYS_sendfile;
+	}
+	ASSERT_EQ(0, write_file(PM_TEST, "freezer"));
+	/* The seconds for which it stays frozen. */
+	ASSERT_EQ(0, write_file(PM_TEST_DELAY, "0"));
+}
+
+FIXTURE_TEARDOWN(suspended)
+{
+	EXPECT_EQ(0, write_file(PM_TEST, "none"));
+	leave_small_cgroup(_metadata, &self->s);
+}
+
+/*
+ * It may have slept only until the flusher began.  Wait until it sleeps time after
+ * time, or ends, and dirties no page.
+ */
+static void let_it_wait(struct __test_metadata *_metadata,
+			struct _test_data_small *s)
+{
+	__u64 deadline = wait_deadline();
+	long usage, runs;
+
+	do {
+		usage = memcg_usage(&s->cg);
+		runs = task_runs(s->writer, s->writer);
+		while (!writer_has_ended(s) &&
+		       task_runs(s->writer, s->writer) < runs + 3) {
+			ASSERT_GT(deadline, now_usec()) {
+				TH_LOG("the writer neither waits in a loop nor ends");
+				process_print(stderr, s->writer);
+			}
+			sched_yield();
+		}
+	} while (usage != memcg_usage(&s->cg));
+}
+
+/* Promise: memcg-writer */
+TEST_F_TIMEOUT(suspended, writer_that_waits_does_not_prevent_suspend,
+	       PRESSURE_TIMEOUT)
+{
+	struct _test_data_small *s = &self->s;
+
+	fill_up(_metadata, s);
+	let_it_wait(_metadata, s);
+	EXPECT_EQ(6, mnt_tell(&s->slow, PM_STATE, "freeze")) {
+		TH_LOG("suspend: %s", strerror(errno));
+	}
+	EXPECT_EQ(0, find_req(&s->slow, FUSE_WRITE, REQ_REPLIED, 1));
+
+	/* The control: the writer goes on. */
+	ASSERT_LE(1, server_release(s->slow.ctl, 0));
+	EXPECT_EQ(0, run_while_served(&s->slow, &call_waitpid,
+				      (struct call_arg){ .fd = s->writer }));
+	EXPECT_EQ(0, run_while_served(&s->slow, &call_fsync,
+				      (struct call_arg){ .fd = s->d.fd }));
+	EXPECT_EQ(0, variant->sendfile ? 0 :
+		  check_dirty_file(&s->slow, FILE_NAME, SIZE));
 }
 
 TEST_HARNESS_MAIN

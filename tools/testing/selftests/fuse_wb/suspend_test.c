@@ -164,6 +164,7 @@ FIXTURE_VARIANT(waiter)
 	bool through;			/* no writeback cache */
 	bool dirty;			/* the file is dirty */
 	bool from_map;			/* the file is mapped, and the buffer of the call */
+	bool private_map;		/* it is FOPEN_DIRECT_IO, the mapping private */
 	int flags;			/* additional flags of the open file */
 	off_t off;
 	long ret;
@@ -255,6 +256,16 @@ FIXTURE_VARIANT_ADD(waiter, write_in_a_fault)
 	.refuses = true,
 };
 
+FIXTURE_VARIANT_ADD(waiter, write_in_a_private_fault)
+{
+	.op = &call_pwrite,
+	.opcode = FUSE_READ,
+	.from_map = true,
+	.private_map = true,
+	.ret = 1,
+	.refuses = true,
+};
+
 FIXTURE_VARIANT_ADD(waiter, sendfile_with_a_kernel_buffer)
 {
 	.op = &call_sendfile,
@@ -287,11 +298,16 @@ FIXTURE_SETUP(waiter)
 	ASSERT_EQ(0, pipe(self->pipe));
 	self->byte = 'x';
 	ASSERT_EQ(0, server_put(self->m.ctl, "file", PAGE - 1, "x", 1));
+	if (variant->private_map)
+		ASSERT_EQ(0, server_open_flags(self->m.ctl, FOPEN_DIRECT_IO));
 	self->fd = mnt_open(&self->m, "file", O_RDWR | variant->flags);
 	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, server_open_flags(self->m.ctl, 0));
 	self->other = mnt_open(&self->m, "other", O_RDWR | O_CREAT);
 	ASSERT_LE(0, self->other);
-	self->map = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
+	self->map = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			 variant->private_map ? MAP_PRIVATE : MAP_SHARED,
+			 self->fd, 0);
 	ASSERT_NE(MAP_FAILED, self->map);
 	if (variant->dirty)
 		ASSERT_EQ(1, pwrite(self->fd, "x", 1, PAGE));
