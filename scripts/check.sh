@@ -64,6 +64,8 @@ NOT_ON_BASE+=" !submit_test !submit_killed_test !unread_test !uring_test"
 NOT_ON_BASE+=" !collapse_test !compaction_test !evict_test !killable_lock_test !memcg_test"
 NOT_ON_BASE+=" !migration_wait_test !name_killed_test !offline_wait_test !poison_test"
 NOT_ON_BASE+=" !remount_test !steal_test"
+# On base, the OOM killer may come before the flusher, and end all processes of the guest.
+NOT_ON_BASE+=" !pressure_test:machine.*"
 # With two guests, one can run while a test in the other waits for its deadline. The tests
 # that pass have deadlines as well, so nothing else may take much of the processors.
 begin_beside 14 "kselftests, x86_64, base: exactly the listed ones fail" \
