@@ -159,22 +159,6 @@ TEST_F(exiting, record_of_a_process_killed_in_exit_is_written)
 	}
 }
 
-/* The pending signals of a zombie, which are those that it had to its end */
-static unsigned long long signals_at_the_end(pid_t pid)
-{
-	unsigned long long signals = -1;
-	char path[40], line[256];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	file = fopen(path, "r");
-	while (file && fgets(line, sizeof(line), file))
-		sscanf(line, "SigPnd: %llx", &signals);
-	if (file)
-		fclose(file);
-	return signals;
-}
-
 /*
  * However often it is sent.
  *
@@ -201,7 +185,7 @@ TEST_F(exiting, sigkill_is_not_pending_after_the_last_close)
 		}
 		sched_yield();
 	}
-	EXPECT_EQ(0, signals_at_the_end(pid) & 1ULL << (SIGKILL - 1));
+	EXPECT_EQ(0ULL, task_signals(pid) & 1ULL << (SIGKILL - 1));
 	EXPECT_EQ(0, mnt_run(m, &call_waitpid, (struct call_arg){ .fd = pid }));
 }
 

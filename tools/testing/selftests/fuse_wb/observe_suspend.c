@@ -6,11 +6,8 @@
 
 #include "observe.h"
 #include "proc.h"
+#include "suspend.h"
 #include "wait.h"
-
-#define PM_TEST		"/sys/power/pm_test"
-#define PM_STATE	"/sys/power/state"
-#define PM_TEST_DELAY	"/sys/module/suspend/parameters/pm_test_delay"
 
 #define FILES		3
 
@@ -65,7 +62,7 @@ OBSERVE(suspend, of_slow_server, .writeback_cache = true)
 	int i, fd;
 	long ret;
 
-	if (access(PM_TEST, F_OK) || access(PM_STATE, F_OK))
+	if (!suspend_is_there())
 		lacks(o, "needs CONFIG_SUSPEND and CONFIG_PM_DEBUG");
 	for (i = 0; i < FILES; i++) {
 		snprintf(name, sizeof(name), "file%d", i);
@@ -75,13 +72,12 @@ OBSERVE(suspend, of_slow_server, .writeback_cache = true)
 	}
 	mark(o);
 	NEED(o, !server_rule(o->m.ctl, &setattrs, RULE_DELAY, 500000));
-	NEED(o, !write_file(PM_TEST, "freezer"));
-	NEED(o, !write_file(PM_TEST_DELAY, "2"));
+	NEED(o, !suspend_only_freezes("2"));
 	NEED(o, !pthread_create(&thread, NULL, watch, &frozen_at));
 	ret = mnt_tell(&o->m, PM_STATE, "freeze");
 	word_set(&stop, 1);
 	pthread_join(thread, NULL);
-	NEED(o, !write_file(PM_TEST, "none"));
+	NEED(o, !suspend_as_usual());
 	saw_key(o, "ret", "%s", result(ret));
 	NEED(o, frozen_at);
 	saw_key(o, "writes_before", "%d", writes_before(o, frozen_at));

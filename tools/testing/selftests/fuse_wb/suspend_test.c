@@ -17,10 +17,7 @@
 #include <unistd.h>
 
 #include "common.h"
-
-#define PM_TEST		"/sys/power/pm_test"
-#define PM_STATE	"/sys/power/state"
-#define PM_TEST_DELAY	"/sys/module/suspend/parameters/pm_test_delay"
+#include "suspend.h"
 
 /* "file": one dirty byte, and requests of one kind get no reply */
 FIXTURE(suspend)
@@ -50,7 +47,7 @@ FIXTURE_SETUP(suspend)
 {
 	const struct server_opts opts = { .writeback_cache = true };
 
-	if (access(PM_TEST, F_OK) || access(PM_STATE, F_OK))
+	if (!suspend_is_there())
 		SKIP(return, "needs CONFIG_SUSPEND and CONFIG_PM_DEBUG");
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
@@ -62,14 +59,12 @@ FIXTURE_SETUP(suspend)
 	ASSERT_EQ(0, hold_req(&self->m, variant->opcode));
 	if (variant->frozen)
 		ASSERT_EQ(0, server_freeze(&self->m));
-	ASSERT_EQ(0, write_file(PM_TEST, "freezer"));
-	/* The seconds for which it stays frozen. */
-	ASSERT_EQ(0, write_file(PM_TEST_DELAY, "0"));
+	ASSERT_EQ(0, suspend_only_freezes("0"));
 }
 
 FIXTURE_TEARDOWN(suspend)
 {
-	EXPECT_EQ(0, write_file(PM_TEST, "none"));
+	EXPECT_EQ(0, suspend_as_usual());
 	mnt_teardown(_metadata, &self->m);
 }
 
@@ -106,7 +101,7 @@ FIXTURE_SETUP(slow)
 	char name[16];
 	int i;
 
-	if (access(PM_TEST, F_OK) || access(PM_STATE, F_OK))
+	if (!suspend_is_there())
 		SKIP(return, "needs CONFIG_SUSPEND and CONFIG_PM_DEBUG");
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
@@ -115,13 +110,12 @@ FIXTURE_SETUP(slow)
 		ASSERT_LE(0, open_dirty_file(&self->m, name));
 	}
 	ASSERT_EQ(0, server_rule(self->m.ctl, &times, RULE_DELAY, 500000));
-	ASSERT_EQ(0, write_file(PM_TEST, "freezer"));
-	ASSERT_EQ(0, write_file(PM_TEST_DELAY, "0"));
+	ASSERT_EQ(0, suspend_only_freezes("0"));
 }
 
 FIXTURE_TEARDOWN(slow)
 {
-	EXPECT_EQ(0, write_file(PM_TEST, "none"));
+	EXPECT_EQ(0, suspend_as_usual());
 	mnt_teardown(_metadata, &self->m);
 }
 
@@ -291,7 +285,7 @@ FIXTURE_SETUP(waiter)
 	self->pipe[0] = -1;
 	self->pipe[1] = -1;
 	self->map = MAP_FAILED;
-	if (access(PM_TEST, F_OK) || access(PM_STATE, F_OK))
+	if (!suspend_is_there())
 		SKIP(return, "needs CONFIG_SUSPEND and CONFIG_PM_DEBUG");
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
@@ -326,8 +320,7 @@ FIXTURE_SETUP(waiter)
 	ASSERT_NE(0, await_req(&self->m, variant->opcode, REQ_ARRIVED, 1));
 	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, self->call));
 
-	ASSERT_EQ(0, write_file(PM_TEST, "freezer"));
-	ASSERT_EQ(0, write_file(PM_TEST_DELAY, "0"));
+	ASSERT_EQ(0, suspend_only_freezes("0"));
 	/*
 	 * In milliseconds; a server that is not frozen yet uses a twentieth of
 	 * it
@@ -338,7 +331,7 @@ FIXTURE_SETUP(waiter)
 FIXTURE_TEARDOWN(waiter)
 {
 	EXPECT_EQ(0, write_file(PM_TIMEOUT, "20000"));
-	EXPECT_EQ(0, write_file(PM_TEST, "none"));
+	EXPECT_EQ(0, suspend_as_usual());
 	server_release(self->m.ctl, 0);
 	if (self->map != MAP_FAILED)
 		munmap(self->map, PAGE);

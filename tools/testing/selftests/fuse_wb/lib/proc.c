@@ -209,24 +209,29 @@ void process_print(FILE *out, pid_t pid)
 	closedir(dir);
 }
 
-/*
- * The number after @name in a file of lines as "NAME NUMBER"; -1: no such line.
- */
-static long number_in(const char *file, const char *name)
+/* What follows @name in a file of lines as "NAME TEXT", in @line; NULL: no such line. */
+static char *text_in(const char *file, const char *name, char *line, int size)
 {
 	size_t len = strlen(name);
-	char line[256];
-	long value = -1;
+	char *found = NULL;
 	FILE *f;
 
 	f = fopen(file, "re");
-	while (f && fgets(line, sizeof(line), f))
+	while (f && !found && fgets(line, size, f))
 		if (!strncmp(line, name, len) &&
 		    (line[len] == ' ' || line[len] == '\t'))
-			value = atol(line + len);
+			found = line + len;
 	if (f)
 		fclose(f);
-	return value;
+	return found;
+}
+
+/* The same as a number; -1: no such line. */
+static long number_in(const char *file, const char *name)
+{
+	char line[256], *text = text_in(file, name, line, sizeof(line));
+
+	return text ? atol(text) : -1;
 }
 
 long task_runs(pid_t pid, pid_t tid)
@@ -238,6 +243,15 @@ long task_runs(pid_t pid, pid_t tid)
 	slept = number_in(path, "voluntary_ctxt_switches:");
 	preempted = number_in(path, "nonvoluntary_ctxt_switches:");
 	return slept < 0 || preempted < 0 ? -1 : slept + preempted;
+}
+
+unsigned long long task_signals(pid_t pid)
+{
+	char path[64], line[256], *text;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	text = text_in(path, "SigPnd:", line, sizeof(line));
+	return text ? strtoull(text, NULL, 16) : -1ULL;
 }
 
 long vm_counter(const char *file, const char *name)

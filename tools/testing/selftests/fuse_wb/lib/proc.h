@@ -22,6 +22,12 @@ char task_state(pid_t pid, pid_t tid);
  */
 long task_runs(pid_t pid, pid_t tid);
 
+/*
+ * The pending signals of the main thread of a process, bit N - 1 for signal N.  A zombie
+ * has those that it had at its end.  All bits if it no longer exists.
+ */
+unsigned long long task_signals(pid_t pid);
+
 /**
  * task_dying() - is a process exiting, or has it got SIGKILL?
  * @pid: the process
