@@ -301,11 +301,18 @@ static void *exit_with_own_files(void *data)
 	return NULL;
 }
 
+static bool start_thread(struct _test_data_threads *self, bool own_files)
+{
+	pthread_t thread;
+
+	return !pthread_create(&thread, NULL, own_files ? exit_with_own_files :
+			       exit_in_a_fault, self);
+}
+
 /* In a fault, the thread is the one that closes the file: main goes first. */
 static void exit_with_a_thread(struct _test_data_threads *self, bool own_files)
 {
 	const struct sched_param first = { .sched_priority = 1 };
-	pthread_t thread;
 	cpu_set_t cpu;
 
 	CPU_ZERO(&cpu);
@@ -314,9 +321,7 @@ static void exit_with_a_thread(struct _test_data_threads *self, bool own_files)
 		_exit(1);
 	if (!own_files)
 		make_dirty(self);
-	if (pthread_create(&thread, NULL,
-			   own_files ? exit_with_own_files : exit_in_a_fault,
-			   self) ||
+	if (!start_thread(self, own_files) ||
 	    sched_setscheduler(0, SCHED_FIFO, &first) ||
 	    !word_sleep(self->go, 0, wait_deadline()))
 		_exit(1);
@@ -364,6 +369,43 @@ TEST_F(threads, last_close_of_a_process_that_nobody_killed_waits)
 	ASSERT_LE(1, server_release(m->ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(c));
 	EXPECT_EQ(0, c->ret);
+}
+
+/* execve(2) waits for the other threads. */
+static void exec_beside_a_thread(struct _test_data_threads *self, bool own_files)
+{
+	if (!start_thread(self, own_files) ||
+	    !word_sleep(self->go, 0, wait_deadline()))
+		_exit(1);
+	execl("/bin/true", "true", NULL);
+	_exit(1);
+}
+
+/*
+ * tkill(2) adds SIGKILL to the pending signals of a thread that exits, and does not
+ * wake it: execve(2) has to.
+ *
+ * Promise: kill
+ */
+TEST_F(threads, exec_does_not_wait_for_a_thread_that_was_killed)
+{
+	struct mnt *m = &self->m;
+
+	self->pid = fork();
+	ASSERT_LE(0, self->pid);
+	if (!self->pid)
+		exec_beside_a_thread(self, variant->own_files);
+	ASSERT_NE(0, await_req(m, variant->own_files ? FUSE_WRITE : FUSE_READ,
+			       REQ_ARRIVED, 1));
+	await_thread(_metadata, self);
+	ASSERT_EQ(0, syscall(SYS_tgkill, self->pid, word_get(self->tid), SIGKILL));
+	word_set(self->go, 1);
+	EXPECT_EQ(0, mnt_run(m, &call_waitpid,
+			     (struct call_arg){ .fd = self->pid })) {
+		TH_LOG("execve(2) waits for a thread that waits for the server");
+		process_print(stderr, self->pid);
+	}
+	ASSERT_LE(1, server_release(m->ctl, 0));
 }
 
 TEST_HARNESS_MAIN
