@@ -54,6 +54,7 @@ FIXTURE_SETUP(busy)
 	ASSERT_NE(NULL, mnt_call(&self->m, &call_sync, (struct call_arg){ }));
 	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED,
 			       self->sent + 1));
+	ASSERT_EQ(0, await_tick());
 }
 
 FIXTURE_TEARDOWN(busy)

@@ -30,17 +30,6 @@ static bool server_has_time(struct obs *o, const char *name,
 	return same_time(&st.st_mtim, &shown->st_mtim);
 }
 
-/* The file system clock has advanced: a change from now on has another time. */
-static void next_tick(void)
-{
-	struct timespec before, now;
-
-	clock_gettime(CLOCK_REALTIME_COARSE, &before);
-	do {
-		clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	} while (same_time(&before, &now));
-}
-
 enum change { RENAME, FALLOCATE, CHMOD };
 
 /* Write to a new file, later change its metadata, and later close it. */
@@ -50,9 +39,9 @@ static void change_before_close(struct obs *o, enum change change)
 	int fd = obs_open(o, "file", O_RDWR | O_CREAT);
 	struct stat shown, later;
 
-	next_tick();
+	NEED(o, !await_tick());
 	obs_write(o, fd, 'x', 0, 100);
-	next_tick();
+	NEED(o, !await_tick());
 	if (change == RENAME)
 		NEED(o, !rename(obs_path(o, "file"), obs_path(o, "other")));
 	else if (change == FALLOCATE)
@@ -60,7 +49,7 @@ static void change_before_close(struct obs *o, enum change change)
 	else
 		NEED(o, !fchmod(fd, 0600));
 	NEED(o, !fstat(fd, &shown));
-	next_tick();
+	NEED(o, !await_tick());
 	NEED(o, !close(fd));
 	NEED(o, !stat(obs_path(o, name), &later));
 	saw_key(o, "server", "%s", server_has_time(o, name, &shown) ?
@@ -101,7 +90,7 @@ static void step_and_write(struct obs *o, enum step step)
 
 	for (i = 0; i < LOOPS;) {
 		NEED(o, tries++ < MAX_TRIES);
-		next_tick();
+		NEED(o, !await_tick());
 		NEED(o, !clock_gettime(CLOCK_REALTIME_COARSE, &now));
 		fd = obs_open(o, "file", flags);
 		if (step == FTRUNCATE)
@@ -112,7 +101,7 @@ static void step_and_write(struct obs *o, enum step step)
 		}
 		NEED(o, pwrite(fd, "y", 1, 0) == 1);
 		NEED(o, !fstat(fd, &shown));
-		next_tick();
+		NEED(o, !await_tick());
 		NEED(o, !close(fd));
 		wrong += !server_has_time(o, "file", &shown);
 		i += same_time(&now, &shown.st_mtim);

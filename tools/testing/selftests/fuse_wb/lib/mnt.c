@@ -315,6 +315,21 @@ int make_file_old(int fd)
 	return futimens(fd, times) ? failed("setting a file's times") : 0;
 }
 
+int await_tick(void)
+{
+	__u64 deadline = wait_deadline();
+	struct timespec start, now;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &start);
+	do {
+		if (now_usec() > deadline)
+			return failed("waiting for a tick of the clock");
+		sched_yield();
+		clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	} while (!memcmp(&start, &now, sizeof(now)));
+	return 0;
+}
+
 int open_dirty_file(struct mnt *m, const char *name)
 {
 	int fd = mnt_open(m, name, O_RDWR | O_CREAT);

@@ -121,6 +121,12 @@ int count_req(struct mnt *m, __u32 opcode, enum req_step step);
 int make_file_old(int fd);
 
 /*
+ * Wait until a change of a file would give it a later time than any change before.
+ * Return: 0, or -1 and a message.
+ */
+int await_tick(void);
+
+/*
  * Open or create a file, and dirty a byte and its times.
  *
  * Return: the descriptor, or -1.
