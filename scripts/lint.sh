@@ -36,12 +36,13 @@ check_c()
 	files '*.c' '*.h' | checkpatch -f
 }
 
+# FILE_PATH_CHANGES asks for an entry in MAINTAINERS for each new file, but fs/fuse/ is there.
 check_patches()
 {
 	{
 		series_patches
 		files 'scripts/um/*.patch'
-	} | checkpatch
+	} | checkpatch --ignore FILE_PATH_CHANGES
 }
 
 check_spdx()

@@ -33,7 +33,6 @@ static const char *const fate_names[] = {
 	[STAYS_READ] = "STAYS_READ",
 	[STAYS_FORCED] = "STAYS_FORCED",
 	[STAYS_DIRECT] = "STAYS_DIRECT",
-	[STAYS_FLUSHER] = "STAYS_FLUSHER",
 };
 
 /* Memory that the arguments of a call point to. */

@@ -35,8 +35,6 @@
  *	a request, as it drops the locks of the killed task
  * @STAYS_DIRECT: the same with O_DIRECT, which waits for all of its requests to
  *	complete, as they point to memory of the caller
- * @STAYS_FLUSHER: it waits for a flusher, which no signal reaches, and which
- *	waits for the server
  */
 enum fate {
 	NOT_ASKED,
@@ -45,7 +43,6 @@ enum fate {
 	STAYS_READ,
 	STAYS_FORCED,
 	STAYS_DIRECT,
-	STAYS_FLUSHER,
 };
 
 /*

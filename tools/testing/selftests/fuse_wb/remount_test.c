@@ -2,7 +2,7 @@
 /*
  * Walks over all superblocks while a remount waits for one of them.
  *
- * A flusher that waits for a server holds s_umount of the superblock shared.  A
+ * ustat(2) holds s_umount of the superblock shared while it waits for a server.  A
  * remount queues for it, which any user can do in a user namespace, and so does an
  * umount; on a broken kernel, such as Linux 6.12, all later users queue after that:
  * sync(2), suspend, SysRq.  A sound one has everything sent and skips the superblock.
@@ -10,10 +10,15 @@
  * Promise: sync-2
  */
 
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "child.h"
 #include "common.h"
 
 #define PAGE		4096
@@ -64,46 +69,47 @@ static void check_sysrq(struct __test_metadata *_metadata, const char *key,
 	close(kmsg);
 }
 
+/* @len: the device number */
+static long do_ustat(const struct call_arg *arg)
+{
+	char buf[64];
+
+	return syscall(SYS_ustat, (unsigned int)arg->len, buf);
+}
+
+static const struct call_op call_ustat = { "ustat", SYS_ustat, do_ustat };
+
 /*
- *   fd: "file"; a flusher sends its times --- SETATTR ---> held
- *   more: other files, clean
- *   remount: waits for the flusher
+ *   fd: "file", clean
+ *   ustat: STATFS ---> held
+ *   remount: waits for ustat
  */
 FIXTURE(remounted)
 {
 	struct mnt m;
 	int fd;
-	int more[FILES];
-	int sent;
-	struct call *sync;
+	dev_t dev;
+	struct call *ustat;
 	struct call *remount;
 };
 
 FIXTURE_SETUP(remounted)
 {
 	const struct server_opts opts = { .writeback_cache = true };
-	char name[16];
-	int i;
+	struct stat st;
 
 	if (!mnt_setup(_metadata, &self->m, &opts, variant))
 		return;
-	for (i = 0; i < FILES; i++) {
-		snprintf(name, sizeof(name), "file-%d", i);
-		self->more[i] = mnt_open(&self->m, name, O_RDWR | O_CREAT);
-		ASSERT_LE(0, self->more[i]);
-		ASSERT_EQ(0, make_file_old(self->more[i]));
-	}
 	self->fd = mnt_open(&self->m, "file", O_RDWR | O_CREAT);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, make_file_old(self->fd));
-	self->sent = count_req(&self->m, FUSE_SETATTR, REQ_ARRIVED);
-	ASSERT_EQ(0, hold_req(&self->m, FUSE_SETATTR));
-	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 0));
-	/* Linux 6.12 waits in it. */
-	self->sync = mnt_call(&self->m, &call_sync, (struct call_arg){ });
-	ASSERT_NE(NULL, self->sync);
-	ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED,
-			       self->sent + 1));
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	ASSERT_EQ(0, hold_req(&self->m, FUSE_STATFS));
+	self->dev = st.st_dev;
+	self->ustat = mnt_call(&self->m, &call_ustat, (struct call_arg){
+		.len = self->dev });
+	ASSERT_NE(NULL, self->ustat);
+	ASSERT_NE(0, await_req(&self->m, FUSE_STATFS, REQ_ARRIVED, 1));
 	self->remount = mnt_call(&self->m, &call_remount, (struct call_arg){
 		.buf = self->m.dir });
 	ASSERT_NE(NULL, self->remount);
@@ -120,11 +126,12 @@ static void check_was_stuck(struct __test_metadata *_metadata,
 			    struct _test_data_remounted *self)
 {
 	EXPECT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, self->remount));
-	EXPECT_EQ(self->sent, count_req(&self->m, FUSE_SETATTR, REQ_REPLIED));
+	EXPECT_EQ(0, find_req(&self->m, FUSE_STATFS, REQ_REPLIED, 1));
 	ASSERT_LE(1, server_release(self->m.ctl, 0));
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(self->remount));
 	EXPECT_EQ(0, self->remount->ret);
-	EXPECT_EQ(CALL_RETURNED, call_wait_returned(self->sync));
+	ASSERT_EQ(CALL_RETURNED, call_wait_returned(self->ustat));
+	EXPECT_EQ(0, self->ustat->ret);
 }
 
 TEST_F(remounted, walks_end_behind_a_remount_that_waits)
@@ -164,22 +171,14 @@ TEST_F(remounted, sync_behind_a_remount_that_waits_is_not_lost)
 }
 
 /*
- * A remount syncs twice, and then releases s_umount.  Data dirtied after that is
- * skipped by a flusher that looks before the release, and not sent by the remount.
+ * The flusher skips the superblock, and sync(2) waits, as the server may get ahead.
  */
 TEST_F(remounted, sync_sends_what_a_remount_has_passed_by)
 {
 	const struct req_match late = { .opcode = FUSE_WRITE, .start = PAGE };
 	struct call *c;
-	int i;
 
-	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(1, pwrite(self->more[i], "x", 1, 0));
-		ASSERT_EQ(1, server_release(self->m.ctl, 1));
-		ASSERT_NE(0, await_req(&self->m, FUSE_SETATTR, REQ_ARRIVED,
-				       self->sent + 2 + i));
-	}
-	ASSERT_EQ(1, pwrite(self->more[2], "x", 1, PAGE));
+	ASSERT_EQ(1, pwrite(self->fd, "x", 1, PAGE));
 	c = mnt_call(&self->m, &call_sync, (struct call_arg){ });
 	ASSERT_NE(NULL, c);
 	ASSERT_EQ(CALL_BLOCKED, call_stays_blocked(&self->m, c));
@@ -191,6 +190,106 @@ TEST_F(remounted, sync_sends_what_a_remount_has_passed_by)
 	}
 	ASSERT_EQ(CALL_RETURNED, call_wait_returned(self->remount));
 	EXPECT_EQ(0, self->remount->ret);
+}
+
+/*
+ * Tasks that have named the file system wait, but not beyond their own end.
+ */
+static void check_killed(struct __test_metadata *_metadata,
+			 struct _test_data_remounted *self,
+			 const struct call_op *op, struct call_arg arg)
+{
+	pid_t pid = child_start(CLONE_FILES, op, arg);
+
+	ASSERT_LT(0, pid);
+	EXPECT_TRUE(child_stays_blocked(&self->m, pid, op));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_TRUE(child_was_killed(&self->m, pid)) {
+		TH_LOG("SIGKILL does not end %s", op->name);
+	}
+	check_was_stuck(_metadata, self);
+}
+
+/* Promise: killable */
+TEST_F(remounted, syncfs_behind_a_remount_can_be_killed)
+{
+	check_killed(_metadata, self, &call_syncfs, (struct call_arg){
+		.fd = self->fd });
+}
+
+/* Promise: killable */
+TEST_F(remounted, ustat_behind_a_remount_can_be_killed)
+{
+	check_killed(_metadata, self, &call_ustat, (struct call_arg){
+		.len = self->dev });
+}
+
+/* Promise: killable */
+TEST_F(remounted, remount_behind_a_remount_can_be_killed)
+{
+	check_killed(_metadata, self, &call_remount, (struct call_arg){
+		.buf = self->m.dir });
+}
+
+static long do_bind_remount(const struct call_arg *arg)
+{
+	return mount(NULL, arg->buf, NULL, MS_REMOUNT | MS_BIND | MS_NOSUID |
+		     MS_NODEV, NULL);
+}
+
+static const struct call_op call_bind_remount = {
+	"remount of a bind mount", SYS_mount, do_bind_remount
+};
+
+/* Promise: killable */
+TEST_F(remounted, bind_remount_behind_a_remount_can_be_killed)
+{
+	check_killed(_metadata, self, &call_bind_remount, (struct call_arg){
+		.buf = self->m.dir });
+}
+
+/* @buf: the mount.  By fspick(2) and fsconfig(2). */
+static long do_reconfigure(const struct call_arg *arg)
+{
+	int fd = syscall(SYS_fspick, AT_FDCWD, arg->buf, 0);
+
+	return syscall(SYS_fsconfig, fd, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0);
+}
+
+static const struct call_op call_reconfigure = {
+	"fsconfig", SYS_fsconfig, do_reconfigure
+};
+
+/* Promise: killable */
+TEST_F(remounted, reconfiguration_behind_a_remount_can_be_killed)
+{
+	check_killed(_metadata, self, &call_reconfigure, (struct call_arg){
+		.buf = self->m.dir });
+}
+
+/* @fd: /dev/fuse of the connection.  Hides the mount if it succeeds. */
+static long do_mount_again(const struct call_arg *arg)
+{
+	char options[80];
+
+	snprintf(options, sizeof(options),
+		 "fd=%d,rootmode=40000,user_id=0,group_id=0", arg->fd);
+	return mount("again", arg->buf, "fuse", MS_NOSUID | MS_NODEV, options);
+}
+
+static const struct call_op call_mount_again = {
+	"mount of a connection that is mounted", SYS_mount, do_mount_again
+};
+
+/* Promise: killable */
+TEST_F(remounted, mount_behind_a_remount_can_be_killed)
+{
+	int dev = mnt_dev(&self->m);
+
+	ASSERT_LE(0, dev);
+	check_killed(_metadata, self, &call_mount_again, (struct call_arg){
+		.fd = dev, .buf = "/tmp" });
+	close(dev);
 }
 
 /*
